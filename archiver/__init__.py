@@ -1,0 +1,1 @@
+"""The archive for Akinon Integrator logs."""

@@ -1,0 +1,91 @@
+"""JSON to the last digit, and into jsonb and back."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from decimal import Decimal
+from hashlib import blake2b
+from typing import Any, cast
+
+import orjson
+
+from archiver.logs.rows import Row
+
+RAW = "$json"  # under this key: JSON text of what jsonb cannot hold
+
+
+def load_exact(text: str) -> Any:
+    """Read JSON with every digit of every number, lone surrogates, and the NaN and Infinity that some writers emit."""
+    return json.loads(text, parse_float=_number, parse_int=_integer, parse_constant=Decimal)
+
+
+def _integer(text: str) -> int | Decimal:
+    return int(text) if len(text) < 4000 else Decimal(text)  # int() refuses 4,300 digits
+
+
+def _number(text: str) -> float | Decimal:
+    value, exact = float(text), Decimal(text)
+    return value if math.isfinite(value) and Decimal(repr(value)) == exact else exact
+
+
+def source_of(row: Mapping[str, Any]) -> bytes | str:
+    """A row's JSON with sorted keys: bytes where jsonb and text columns can hold all of it, else text."""
+    try:
+        source = orjson.dumps(row, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # a lone surrogate, a Decimal, an integer beyond 64 bits
+        return _dump(row)
+    return source if b"\\u0000" not in source else _dump(row)
+
+
+def holdable(value: Any) -> bool:
+    """Whether jsonb (and text, for a string) can hold a value and give it back."""
+    if isinstance(value, str):
+        return "\0" not in value and not any("\ud800" <= char <= "\udfff" for char in value)
+    if isinstance(value, dict):
+        return all(holdable(key) and holdable(item) for key, item in value.items())
+    if isinstance(value, list):
+        return all(map(holdable, value))
+    if isinstance(value, Decimal):
+        return False
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return not isinstance(value, int) or -(2**63) <= value < 2**64
+
+
+def pack(others: Row) -> str | None:
+    """JSON text for jsonb of the fields beside the columns; None where there are none."""
+    if not others:
+        return None
+    if RAW not in others:
+        source = source_of(others)
+        if isinstance(source, bytes):
+            return source.decode()
+    held = {name: value for name, value in others.items() if name != RAW and holdable(name) and holdable(value)}
+    raw = {name: value for name, value in others.items() if name not in held}
+    return orjson.dumps(held | {RAW: _dump(raw)} if raw else held).decode()
+
+
+def unpack(text: str | None) -> Row:
+    """What `pack` was given."""
+    if text is None:
+        return {}
+    others = cast(Row, load_exact(text))
+    raw = others.pop(RAW, None)
+    return others if raw is None else others | cast(Row, load_exact(raw))
+
+
+def _dump(value: Any) -> str:
+    """ASCII JSON with sorted keys, also of what orjson refuses: Decimal, long integers, lone surrogates."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{json.dumps(key)}:{_dump(value[key])}" for key in sorted(value)) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_dump, value)) + "]"
+    return str(value) if isinstance(value, Decimal) else json.dumps(value)
+
+
+def source_hash(source: bytes | str) -> int:
+    """64 bits of blake2b of a row's canonical JSON: tells a changed row from an unchanged one."""
+    data = source if isinstance(source, bytes) else source.encode("ascii")
+    return int.from_bytes(blake2b(data, digest_size=8).digest(), "big", signed=True)

@@ -1,0 +1,69 @@
+"""Pages: the answers of `/logs`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from archiver.errors import PageUnreadable
+from archiver.logs.exact import load_exact
+from archiver.logs.rows import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One answer of `/logs`: its rows as they came, and what it says of itself.
+
+    `signpost` is the HTTP `Date` of the answer less the time that the request took: no row that the Integrator had
+    accepted by then can be missing from the list for a reason of timing other than lateness.
+    """
+
+    rows: list[Row]
+    count: int | None
+    limit: int | None
+    signpost: datetime | None = None
+
+
+EMPTY_PAGE = Page([], 0, None)
+
+# orjson reads numbers as 64-bit integers or doubles. A longer number than this may have lost digits on the way.
+_LONG = b"0" * 17
+_DIGITS = bytes.maketrans(b"0123456789.", b"0" * 11)
+_LONG_NUMBER = re.compile(rb"[:\[,]\s*-?[\d.]{17,}")
+
+
+def parse_page(body: bytes) -> Page:
+    """Read an answer of `/logs`. Numbers keep all their digits: those that no int or float holds become Decimal.
+
+    Raises PageUnreadable where the body is not a JSON object with a list of objects under `results`.
+    """
+    try:
+        page = _load(body)
+    except (ValueError, RecursionError) as exc:
+        raise PageUnreadable(f"the answer of {len(body):,} bytes is not JSON") from exc
+    if not isinstance(page, dict) or not isinstance(page.get("results"), list):
+        raise PageUnreadable("the answer is JSON, but it has no list of results")
+    rows = page["results"]
+    if not all(isinstance(row, dict) for row in rows):
+        raise PageUnreadable("a result in the answer is not an object")
+    return Page(rows, _natural(page.get("count")), _natural(page.get("limit")))
+
+
+def _natural(value: object) -> int | None:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 19:
+        return int(value)
+    return value if type(value) is int and value >= 0 else None
+
+
+def _load(body: bytes) -> Any:
+    try:
+        page = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return load_exact(body.decode("utf-8-sig", "surrogatepass"))
+    if _LONG in body.translate(_DIGITS) and _LONG_NUMBER.search(body):
+        return load_exact(body.decode())
+    return page

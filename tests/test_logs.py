@@ -1,0 +1,241 @@
+"""Parsing loses nothing, whatever the Integrator sends."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from archiver.errors import PageUnreadable
+from archiver.logs import (
+    FIELDS,
+    Line,
+    Row,
+    Run,
+    Step,
+    canonical,
+    load_exact,
+    parse_line,
+    parse_page,
+    parse_run,
+    parse_step,
+    render,
+)
+from archiver.logs.exact import RAW
+
+SUB_FLOW: Row = {
+    "created": "2023-06-23T11:33:17.898+00:00",
+    "id": 42,
+    "process_group_id": "login",
+    "process_group_name": "Login",
+    "parent_process_group_id": "flow-1",
+    "original_filename_uuid": "run-1",
+    "filename_uuid": "step-1",
+    "state": 3,
+    "status": 2,
+    "finished": "2023-06-23T11:33:42.00073+00:00",
+    "process_count": 1,
+    "success_count": 0,
+    "fail_count": 0,
+    "in_bound": False,
+    "schedule": None,
+    "is_triggered": True,
+    "triggered_by": "test@akinon.com\n",
+    "log_type": 2,
+    "flow_order": 2,
+    "is_send_S3": 0,
+    "fragment_count": None,
+    "row_num": 1,
+}
+MAIN: Row = {
+    **{name: value for name, value in SUB_FLOW.items() if name != "row_num"},
+    "created": "1687519997186",
+    "finished": None,
+    "log_type": 1,
+    "sub_flows": [SUB_FLOW],
+}
+
+scalars: st.SearchStrategy[Any] = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(st.characters(codec=None), max_size=300),
+    st.sampled_from(["\0", "a\0b", "\ud800", "x" * 201, "2023-06-23T11:33:17.898Z", "1687519997186", "x\n", "x\r\n"]),
+    st.decimals(allow_nan=False, allow_infinity=False).map(lambda number: load_exact(str(number))),
+    st.datetimes(timezones=st.just(UTC)).map(canonical),
+    st.integers(-(10**14), 10**14).map(str),
+)
+values: st.SearchStrategy[Any] = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+names = st.sampled_from(FIELDS) | st.sampled_from(["sku", "message", RAW, "a\0", "\udfff"]) | st.text(max_size=8)
+odd_rows = st.dictionaries(names, values, max_size=12)
+near_rows = odd_rows.map(lambda odd: SUB_FLOW | odd)
+rows = odd_rows | near_rows
+
+
+@settings(max_examples=300, deadline=None)
+@given(rows)
+def test_a_line_renders_back(row: Row) -> None:
+    assert render(parse_line(row)) == row
+
+
+@settings(max_examples=100, deadline=None)
+@given(rows)
+def test_a_step_renders_back(row: Row) -> None:
+    assert render(parse_step(row)) == row
+
+
+@settings(max_examples=100, deadline=None)
+@given(rows, st.lists(near_rows, max_size=3) | values)
+def test_a_run_renders_back(row: Row, sub_flows: Any) -> None:
+    row = row | {"sub_flows": sub_flows}
+    assert render(parse_run(row)) == row
+
+
+@pytest.mark.parametrize("parse", [parse_run, parse_step, parse_line])
+@settings(max_examples=100, deadline=None)
+@given(row=rows)
+def test_what_is_kept_fits_postgres(parse: Any, row: Row) -> None:
+    """No text with NUL or surrogates, no jsonb that Postgres refuses, numbers in their columns' range."""
+    log: Run | Step | Line = parse(row)
+    for value in log:
+        if isinstance(value, str):
+            assert "\0" not in value
+            value.encode()  # a lone surrogate raises
+            assert not any(odd in value for odd in ("\\u0000", "\\ud8", "\\udf")) or "\\\\u" in value
+    for text in (log.fields, log.rest) if isinstance(log, Line) else (log.extra,):
+        assert text is None or isinstance(json.loads(text, parse_constant=pytest.fail), dict)
+    for small in (log.state, log.status, log.log_type, log.is_send_s3):
+        assert small is None or -(2**15) <= small < 2**15
+
+
+def test_the_sample_row_needs_nothing_beside_its_columns() -> None:
+    run = parse_run(MAIN)
+    assert (run.log_id, run.created, run.extra) == (42, "2023-06-23T11:33:17.186+00:00", None)
+    assert run.triggered_by == "test@akinon.com"
+    step = run.steps[0]
+    assert (step.position, step.extra, step.finished) == (0, None, "2023-06-23T11:33:42.00073+00:00")
+    assert render(run) == MAIN
+
+
+def test_a_line_splits_what_has_no_column() -> None:
+    line = parse_line(SUB_FLOW | {"sku": "A-1", "price": 12.5, "ok": True, "long": "x" * 201, "body": {"a": [1]}})
+    assert line.fields is not None
+    assert line.rest is not None
+    assert json.loads(line.fields) == {"sku": "A-1", "price": 12.5, "ok": True}
+    assert set(json.loads(line.rest)) == {"long", "body"}
+
+
+@pytest.mark.parametrize(
+    ("spelling", "kept"),
+    [
+        ("2023-06-23T11:33:17.898Z", "2023-06-23T11:33:17.898+00:00"),
+        ("2023-06-23 14:33:17.898+03:00", "2023-06-23T11:33:17.898+00:00"),
+        ("2023-06-23T11:33:17.898000+00:00", "2023-06-23T11:33:17.898+00:00"),
+        ("2023-06-23T11:33:17.123456789+00:00", "2023-06-23T11:33:17.123456+00:00"),
+        ("2023-06-23T11:33:17", "2023-06-23T11:33:17+00:00"),
+        (1687519997186, "2023-06-23T11:33:17.186+00:00"),
+        ("1687519997186", "2023-06-23T11:33:17.186+00:00"),
+        ("yesterday", None),
+        ("2023-02-30T11:33:17+00:00", None),
+        ("9999-12-31T23:59:59-14:00", None),
+        (1e300, None),
+        (True, None),
+        ({"epoch": 1}, None),
+    ],
+)
+def test_other_spellings_of_a_time_are_understood_and_kept(spelling: Any, kept: str | None) -> None:
+    line = parse_line(SUB_FLOW | {"created": spelling})
+    assert line.created == kept
+    assert render(line)["created"] == spelling
+
+
+def test_the_hash_tells_any_change_and_nothing_else() -> None:
+    line = parse_line(SUB_FLOW)
+    assert parse_line(dict(reversed(SUB_FLOW.items()))).src_hash == line.src_hash
+    for name in FIELDS:
+        assert parse_line(SUB_FLOW | {name: "another"}).src_hash != line.src_hash
+    assert parse_line(SUB_FLOW | {"new": None}).src_hash != line.src_hash
+
+
+def test_an_id_in_a_string_is_an_id() -> None:
+    assert parse_line(SUB_FLOW | {"id": "17"}).log_id == 17
+    assert parse_line(SUB_FLOW | {"id": "x17"}).log_id is None
+    assert parse_line(SUB_FLOW | {"id": 2**63}).log_id is None
+
+
+def page(results: str, **more: Any) -> bytes:
+    return f'{{"count": {json.dumps(more.get("count", 1))}, "limit": 20, "results": {results}}}'.encode()
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["123456789012345678901234567890", "0.1000000000000000055511", "1e400", "1" * 5000, "-18446744073709551616.5"],
+)
+def test_numbers_keep_their_digits(number: str) -> None:
+    parsed = parse_page(page(f'[{{"n": {number}}}]'))
+    value = parsed.rows[0]["n"]
+    assert Decimal(value) == Decimal(number)
+    line = parse_line(parsed.rows[0])
+    assert line.fields is None or "n" in line.fields
+    assert Decimal(render(line)["n"]) == Decimal(number)
+
+
+def test_short_numbers_stay_numbers() -> None:
+    parsed = parse_page(page('[{"i": 7, "f": 12.5, "t": "86901234567890123456", "e": 1e3}]'))
+    assert parsed.rows == [{"i": 7, "f": 12.5, "t": "86901234567890123456", "e": 1000.0}]
+
+
+def test_lone_surrogates_and_nan_are_read() -> None:
+    (row,) = parse_page(page('[{"s": "\\ud800", "n": NaN}]')).rows
+    assert row["s"] == "\ud800"
+    assert row["n"].is_nan()
+    assert math.isnan(render(parse_line(row))["n"])
+
+
+@pytest.mark.parametrize(
+    ("count", "read"), [(5, 5), ("5", 5), (None, None), (-1, None), (1.5, None), (True, None), ("x", None)]
+)
+def test_count_is_evidence_only_where_it_is_a_number(count: Any, read: int | None) -> None:
+    assert parse_page(page("[]", count=count)).count == read
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>502</html>",
+        b'{"results": [{"id": 1}',
+        b"[]",
+        b"null",
+        b'{"results": null}',
+        b'{"results": {"id": 1}}',
+        b'{"results": [1]}',
+        b'{"results": ' + b"[" * 100_000,
+        b"\xff\xfe\x00",
+        b'{"count": 0}',
+    ],
+)
+def test_what_is_no_page_is_never_an_empty_page(body: bytes) -> None:
+    with pytest.raises(PageUnreadable):
+        parse_page(body)
+
+
+def test_a_byte_order_mark_is_read_over() -> None:
+    assert parse_page(b"\xef\xbb\xbf" + page("[]")).rows == []
+
+
+def test_canonical_time_sorts_as_it_reads() -> None:
+    moments = [datetime(2023, 6, 23, 11, 33, second, micro, UTC) for second in (17, 18) for micro in (0, 5, 890, 900)]
+    assert sorted(map(canonical, moments)) == [canonical(moment) for moment in sorted(moments)]
+    assert load_exact("1.5") == 1.5

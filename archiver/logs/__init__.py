@@ -22,7 +22,7 @@ from archiver.logs.exact import load_exact
 from archiver.logs.pages import EMPTY_PAGE, Page, parse_page
 from archiver.logs.parse import parse_line, parse_run, parse_step, render
 from archiver.logs.rows import FIELDS, Line, LogType, Row, Run, State, Status, Step
-from archiver.logs.times import canonical
+from archiver.logs.times import canonical, from_micros, micros
 
 __all__ = [
     "EMPTY_PAGE",
@@ -36,7 +36,9 @@ __all__ = [
     "Status",
     "Step",
     "canonical",
+    "from_micros",
     "load_exact",
+    "micros",
     "parse_line",
     "parse_page",
     "parse_run",

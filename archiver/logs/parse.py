@@ -29,7 +29,8 @@ _LIMITS = tuple((_PLACE[name], low, high) for name, (low, high) in _RANGES.items
 _TYPES: tuple[type, ...] = tuple(
     bool if name in ("in_bound", "is_triggered") else int if name in _RANGES else str for name in FIELDS
 )
-_UUIDS = (_PLACE["original_filename_uuid"], _PLACE["filename_uuid"])
+_ORIGINAL = _PLACE["original_filename_uuid"]
+_UUIDS = (_ORIGINAL, _PLACE["filename_uuid"])
 
 
 class _Absent:
@@ -108,8 +109,9 @@ _plans: dict[tuple[type, ...], _Plan] = {}
 
 def _plan(types: tuple[type, ...]) -> _Plan:
     fits = [have in (want, _NONE, _Absent) for have, want in zip(types, _TYPES, strict=True)]
-    # A null `created` is a misfit: its column is never null, so that nothing but `extra` can remember it.
-    fits[_CREATED] &= types[_CREATED] is not _NONE
+    # Null in one of these is a misfit: the store fills the column from the run, so that `rest` has to remember it.
+    for place in (_CREATED, _ORIGINAL):
+        fits[place] &= types[place] is not _NONE
     plan = _Plan(
         form=sum(1 << place for place, have in enumerate(types) if have is _Absent),
         misfits=tuple(place for place, fit in enumerate(fits) if not fit),

@@ -62,3 +62,14 @@ def _epoch(value: Any) -> str | None:
 def to_milliseconds(text: str) -> str:
     """Canonical text as log type 1 spells it."""
     return str((datetime.fromisoformat(text) - _EPOCH) // timedelta(milliseconds=1))
+
+
+def micros(moment: str | datetime) -> int:
+    """Microseconds since 1970 of canonical text."""
+    moment = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def from_micros(value: int) -> str:
+    """Canonical text of microseconds since 1970."""
+    return canonical(_EPOCH + timedelta(microseconds=value))

@@ -1,0 +1,222 @@
+"""The tables of schema `archive`, as SQLAlchemy Core knows them; `migrations/` makes them, this file describes them.
+
+Rules that hold for every table: `flow_key` is in every key (so that runs, steps, lines and details of one flow can be
+distributed together), constraints have names, columns take the field's own name on the wire in snake case, times are
+`timestamptz`, and the wire's enumerations are `smallint`.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+SCHEMA = "archive"
+
+metadata = MetaData(
+    schema=SCHEMA,
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "fk": "%(table_name)s_%(column_0_name)s_fkey",
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+    },
+)
+
+Time = DateTime(timezone=True)
+
+
+def _flow_key() -> Column[int]:
+    return Column("flow_key", Integer, ForeignKey("archive.flow.flow_key"), nullable=False)
+
+
+def _log_columns() -> list[Column[object]]:
+    """The fields that main, sub and line logs share on the wire, in the order in which `logs.py` fills them."""
+    return [
+        Column("log_id", BigInteger, nullable=False),
+        Column("created", Time, nullable=False),
+        Column("finished", Time),
+        Column("process_group_id", Text),
+        Column("process_group_name", Text),
+        Column("parent_process_group_id", Text),
+        Column("original_filename_uuid", Text),
+        Column("filename_uuid", Text),
+        Column("state", SmallInteger),
+        Column("status", SmallInteger),
+        Column("fragment_count", Integer),
+        Column("process_count", Integer),
+        Column("success_count", Integer),
+        Column("fail_count", Integer),
+        Column("in_bound", Boolean),
+        Column("schedule", Text),
+        Column("is_triggered", Boolean),
+        Column("triggered_by", Text),
+        Column("log_type", SmallInteger),
+        Column("flow_order", Integer),
+        Column("is_send_s3", SmallInteger),
+        Column("row_num", Integer),
+        Column("form", Integer, nullable=False, server_default=text("0")),
+        Column("src_hash", BigInteger, nullable=False),
+    ]
+
+
+flow = Table(
+    "flow",
+    metadata,
+    Column("flow_key", Integer, Identity(always=True), primary_key=True),
+    Column("integrator", Text, nullable=False),
+    Column("project_id", Text, nullable=False),
+    Column("project_slug", Text),
+    Column("flow_id", Text, nullable=False),
+    Column("flow_name", Text, nullable=False),
+    Column("added_at", Time, nullable=False, server_default=text("now()")),
+    UniqueConstraint("integrator", "project_id", "flow_id"),
+)
+
+run = Table(
+    "run",
+    metadata,
+    _flow_key(),
+    *_log_columns(),
+    Column("extra", JSONB),
+    Column("archive_state", Text, nullable=False),
+    Column("line_count", BigInteger, nullable=False, server_default=text("0")),
+    Column("source_line_count", BigInteger),
+    Column("lines_walk", JSONB),
+    Column("first_seen_at", Time, nullable=False, server_default=text("now()")),
+    Column("seen_at", Time, nullable=False),
+    Column("visit_at", Time),
+    Column("visits", Integer, nullable=False, server_default=text("0")),
+    Column("sealed_at", Time),
+    Column("error", Text),
+    PrimaryKeyConstraint("flow_key", "log_id"),
+    Index(None, "flow_key", "created"),
+    Index(None, "flow_key", "filename_uuid"),
+    Index("run_visit_idx", "flow_key", "visit_at", postgresql_where=text("visit_at IS NOT NULL")),
+)
+
+step = Table(
+    "step",
+    metadata,
+    _flow_key(),
+    *_log_columns(),
+    Column("run_log_id", BigInteger, nullable=False),
+    Column("position", SmallInteger),
+    Column("extra", JSONB),
+    Column("seen_at", Time, nullable=False),
+    PrimaryKeyConstraint("flow_key", "log_id"),
+    Index(None, "flow_key", "run_log_id"),
+)
+
+line = Table(
+    "line",
+    metadata,
+    _flow_key(),
+    *_log_columns(),
+    Column("fields", JSONB),
+    Column("rest", JSONB),
+    PrimaryKeyConstraint("log_id", "flow_key", "created"),
+    Index(None, "flow_key", "original_filename_uuid"),
+    Index(None, "flow_key", "created"),
+    Index("line_fields_idx", "fields", postgresql_using="gin", postgresql_ops={"fields": "jsonb_path_ops"}),
+    postgresql_partition_by="RANGE (created)",
+)
+
+detail = Table(
+    "detail",
+    metadata,
+    _flow_key(),
+    Column("log_type", SmallInteger, nullable=False),
+    Column("log_id", BigInteger, nullable=False),
+    Column("run_log_id", BigInteger, nullable=False),
+    Column("run_created", Time, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("body", LargeBinary),
+    Column("body_form", Text),
+    Column("sha256", Text),
+    Column("byte_size", BigInteger),
+    Column("document", JSONB),
+    Column("document_changes", Text),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("next_attempt_at", Time),
+    Column("fetched_at", Time),
+    Column("error", Text),
+    PrimaryKeyConstraint("flow_key", "log_type", "log_id"),
+    Index(None, "flow_key", "run_log_id"),
+    Index("detail_wanted_idx", "flow_key", "next_attempt_at", postgresql_where=text("outcome = 'wanted'")),
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("quarantine_id", BigInteger, Identity(always=True), nullable=False),
+    _flow_key(),
+    Column("log_type", SmallInteger, nullable=False),
+    Column("src_hash", BigInteger, nullable=False),
+    Column("run_log_id", BigInteger),
+    Column("source", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("first_seen_at", Time, nullable=False, server_default=text("now()")),
+    PrimaryKeyConstraint("flow_key", "log_type", "src_hash"),
+)
+
+checkpoint = Table(
+    "checkpoint",
+    metadata,
+    Column("flow_key", Integer, ForeignKey("archive.flow.flow_key"), primary_key=True, autoincrement=False),
+    Column("frontier", Time),
+    Column("intervals", JSONB, nullable=False, server_default=text("'[]'")),
+    Column("gaps", JSONB, nullable=False, server_default=text("'[]'")),
+    Column("walk", JSONB),
+    Column("backfill", JSONB),
+    Column("source", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("lease_owner", Text),
+    Column("lease_until", Time),
+    Column("fence", BigInteger, nullable=False, server_default=text("0")),
+    Column("failures_in_a_row", Integer, nullable=False, server_default=text("0")),
+    Column("last_error", Text),
+    Column("checked_at", Time),
+    Column("next_due_at", Time),
+)
+
+pass_ = Table(
+    "pass",
+    metadata,
+    Column("pass_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("flow_key", Integer, ForeignKey("archive.flow.flow_key"), nullable=False),
+    Column("started_at", Time, nullable=False),
+    Column("ended_at", Time),
+    Column("outcome", Text),
+    Column("requests", Integer, nullable=False, server_default=text("0")),
+    Column("rows_new", BigInteger, nullable=False, server_default=text("0")),
+    Column("rows_changed", BigInteger, nullable=False, server_default=text("0")),
+    Column("error", Text),
+    Index(None, "flow_key", "started_at"),
+    Index(None, "started_at"),
+)
+
+login_hold = Table(
+    "login_hold",
+    metadata,
+    Column("credentials", Text, primary_key=True),
+    Column("refusals", Integer, nullable=False),
+    Column("held_until", Time, nullable=False),
+    Column("reason", Text, nullable=False),
+)

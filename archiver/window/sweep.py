@@ -1,0 +1,108 @@
+"""Reading the lines of a finished run: their list stands still, so its pages may be asked for several at a time.
+
+The static certificate: as many distinct lines are stored as `count` said on the first page and on the last. Where
+`count` is missing or does not agree, two sweeps have to see the same ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from archiver.window.asks import LARGEST, Ask, Tally
+
+ROUNDS = 4  # sweeps in a row before the run has to wait
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One page of the list, as far as the sweep looks at it."""
+
+    ids: Sequence[int]
+    count: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """How far the reading of one run's lines has come. `done`: pages stored, counted from the first."""
+
+    size: int = LARGEST
+    done: int = 0
+    ended: bool = False
+    ignored: bool = False  # the page number changes nothing: nothing is proven
+    first: int | None = None  # `count` on the first page
+    last: int | None = None  # and on the one read last
+    tail: tuple[int, ...] = ()  # ids of the page read last
+    tally: Tally = field(default_factory=Tally)
+    before: Tally | None = None
+    rounds: int = 0
+
+    def asks(self, width: int) -> list[Ask]:
+        """The next pages, at most `width`. The first goes alone: it tells how many there are."""
+        if self.ended:
+            return []
+        if not self.done:
+            return [Ask(min(self.size, LARGEST), 1)]
+        until = self.done + width
+        if self.last is not None:
+            until = min(until, max(-(-self.last // self.size), self.done + 1))
+        return [Ask(min(self.size, LARGEST), page) for page in range(self.done + 1, until + 1)]
+
+    def take(self, page: Listed) -> Sweep:
+        """Go on with the page after the last one taken."""
+        ids, count = page.ids, page.count
+        if self.ended:
+            return self
+        if not self.done:
+            return self._take_first(ids, count)
+        if not ids:
+            return replace(self, ended=True)
+        known = set(self.tail)
+        if known.issuperset(ids):
+            return replace(self, ended=True, ignored=True)
+        sweep = replace(
+            self,
+            done=self.done + 1,
+            tail=tuple(ids),
+            tally=self.tally.add(one for one in dict.fromkeys(ids) if one not in known),
+            last=count,
+        )
+        return replace(sweep, ended=count is not None and sweep.done * sweep.size >= count)
+
+    def _take_first(self, ids: Sequence[int], count: int | None) -> Sweep:
+        if not ids:
+            return replace(self, ended=True, first=count, last=count)
+        size = self.size
+        if len(ids) > size or (len(ids) < size and count is not None and count > len(ids)):
+            size = len(ids)  # the source gives pages of its own size
+        tally = self.tally.add(dict.fromkeys(ids))
+        ended = count is not None and size >= count
+        return replace(self, size=size, done=1, tail=tuple(ids), tally=tally, first=count, last=count, ended=ended)
+
+    def certified(self, stored: int) -> bool:
+        """Whether all lines are there, where `stored` distinct ones of the run are in the archive."""
+        if not self.ended or self.ignored:
+            return False
+        return (self.first is not None and self.first == self.last == stored) or self.tally == self.before
+
+    def again(self) -> Sweep:
+        """Another sweep, to be compared with this one."""
+        return Sweep(before=self.tally, rounds=self.rounds + 1)
+
+    @property
+    def exhausted(self) -> bool:
+        return self.rounds + 1 >= ROUNDS
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, Any]) -> Sweep:
+        before = state["before"]
+        read = {
+            "tail": tuple(state["tail"]),
+            "tally": Tally(**state["tally"]),
+            "before": None if before is None else Tally(**before),
+        }
+        return cls(**{**state, **read})

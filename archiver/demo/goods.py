@@ -74,8 +74,7 @@ def product(seed: int, number: int) -> Product:
     code, article, price = _ARTICLES[draw % len(_ARTICLES)]
     short, colour = _COLOURS[draw // 16 % len(_COLOURS)]
     size = _SIZES[number % len(_SIZES)]
-    odd = draw // 4096 % 97 == 0
-    name = _ODD_NAMES[draw // 65536 % len(_ODD_NAMES)] if odd else f"{colour} {article}"
+    name = _ODD_NAMES[number // 67 % len(_ODD_NAMES)] if number % 67 == 5 else f"{colour} {article}"
     spread = draw // 2**24 % 12 * 2500
     sku = f"{code}-{1000 + number // 6}-{short}-{size}"
     return Product(sku, _barcode(123450000 + number * 7), name, colour, size, price + spread)

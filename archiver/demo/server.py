@@ -3,7 +3,8 @@
     with serve(world, faults=faults) as server:
         requests.post(server.base_url + "/api/nifi/login", data={"username": ..., "password": ...})
 
-`python -m archiver.demo.server --runs 50 --lines 2000` serves a world in a process of its own and prints one JSON line.
+`python -m archiver.demo.server --runs 50 --lines 2000` serves a world in its own process: it prints one line
+of JSON (base_url, username, password, flows) and serves until its standard input ends, so give it a pipe.
 """
 
 from __future__ import annotations

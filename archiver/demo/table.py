@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
-from copy import deepcopy
 from datetime import datetime
 from threading import RLock
 from typing import Any
 
 from archiver.demo.flows import BRAND, Project
-from archiver.demo.listing import Ask, Clock, Listing, Row, cut, matches
+from archiver.demo.listing import Ask, Clock, Listing, Row, cut, matches, render
 from archiver.demo.mishaps import pack
 
 
@@ -58,11 +58,11 @@ class TableWorld:
             self.files[flow_id, log_id] = pack(document)
 
     def main_logs(self, flow_id: str, now: datetime | None = None) -> list[Row]:  # noqa: ARG002 - as World has it
-        """A copy of all main logs, in their order; `now` is not looked at."""
+        """All main logs as a reader of the wire gets them, in their order; `now` is not looked at."""
         return self._copy(self.rows(flow_id, 1))
 
     def line_logs(self, flow_id: str, run_id: str, now: datetime | None = None) -> list[Row]:  # noqa: ARG002
-        """A copy of a run's line logs, in their order; `now` is not looked at."""
+        """A run's line logs as a reader of the wire gets them, in their order; `now` is not looked at."""
         return [row for row in self._copy(self.rows(flow_id, 3)) if row.get("original_filename_uuid") == run_id]
 
     def download(self, log_id: int) -> bytes | None:
@@ -88,4 +88,5 @@ class TableWorld:
 
     def _copy(self, rows: list[Row]) -> list[Row]:
         with self.lock:
-            return deepcopy(rows)
+            copied: list[Row] = json.loads(render(rows))
+            return copied

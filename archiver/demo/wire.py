@@ -71,8 +71,9 @@ class Peer:
             raise ConnectionAbortedError("the server stops")
 
     def reset(self) -> None:
-        """Makes the close of this connection a reset."""
+        """Closes the connection with a reset; nothing that was not sent yet will be."""
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
 
 
 Sending = Callable[[Peer, bytes, bytes], bool]

@@ -172,10 +172,10 @@ class World:
     def _main_bytes(self, run: Run, now: int) -> bytes:
         if now < run.still:
             return render(main_row(run, now))
-        row: bytes | None = self._pages.get(run)
+        row: bytes | None = self._pages.get(run.log_id)
         if row is None:
             row = render(main_row(run, now))
-            self._pages.put(run, row, len(row))
+            self._pages.put(run.log_id, row, len(row))
         return row
 
     def _is_still(self, run: Run, now: int) -> bool:

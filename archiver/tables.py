@@ -72,7 +72,7 @@ def _log_columns() -> list[Column[object]]:
         Column("flow_order", Integer),
         Column("is_send_s3", SmallInteger),
         Column("row_num", Integer),
-        Column("form", Integer, nullable=False, server_default=text("0")),
+        Column("form", Integer, nullable=False),
         Column("src_hash", BigInteger, nullable=False),
     ]
 
@@ -166,7 +166,6 @@ detail = Table(
 quarantine = Table(
     "quarantine",
     metadata,
-    Column("quarantine_id", BigInteger, Identity(always=True), nullable=False),
     _flow_key(),
     Column("log_type", SmallInteger, nullable=False),
     Column("src_hash", BigInteger, nullable=False),

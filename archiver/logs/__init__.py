@@ -18,7 +18,7 @@ it reads, passes into Postgres as it is, and is how log types 2 and 3 spell it. 
 1970 as a string.
 """
 
-from archiver.logs.exact import load_exact
+from archiver.logs.exact import dump_exact, load_exact
 from archiver.logs.pages import EMPTY_PAGE, Page, parse_page
 from archiver.logs.parse import parse_line, parse_run, parse_step, render
 from archiver.logs.rows import FIELDS, Line, LogType, Row, Run, State, Status, Step
@@ -36,6 +36,7 @@ __all__ = [
     "Status",
     "Step",
     "canonical",
+    "dump_exact",
     "from_micros",
     "load_exact",
     "micros",

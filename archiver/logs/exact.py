@@ -35,8 +35,8 @@ def source_of(row: Mapping[str, Any]) -> bytes | str:
     try:
         source = orjson.dumps(row, option=orjson.OPT_SORT_KEYS)
     except TypeError:  # a lone surrogate, a Decimal, an integer beyond 64 bits
-        return _dump(row)
-    return source if b"\\u0000" not in source else _dump(row)
+        return dump_exact(row)
+    return source if b"\\u0000" not in source else dump_exact(row)
 
 
 def holdable(value: Any) -> bool:
@@ -64,7 +64,7 @@ def pack(others: Row) -> str | None:
             return source.decode()
     held = {name: value for name, value in others.items() if name != RAW and holdable(name) and holdable(value)}
     raw = {name: value for name, value in others.items() if name not in held}
-    return orjson.dumps(held | {RAW: _dump(raw)} if raw else held).decode()
+    return orjson.dumps(held | {RAW: dump_exact(raw)} if raw else held).decode()
 
 
 def unpack(text: str | None) -> Row:
@@ -76,12 +76,12 @@ def unpack(text: str | None) -> Row:
     return others if raw is None else others | cast(Row, load_exact(raw))
 
 
-def _dump(value: Any) -> str:
+def dump_exact(value: Any) -> str:
     """ASCII JSON with sorted keys, also of what orjson refuses: Decimal, long integers, lone surrogates."""
     if isinstance(value, dict):
-        return "{" + ",".join(f"{json.dumps(key)}:{_dump(value[key])}" for key in sorted(value)) + "}"
+        return "{" + ",".join(f"{json.dumps(key)}:{dump_exact(value[key])}" for key in sorted(value)) + "}"
     if isinstance(value, list):
-        return "[" + ",".join(map(_dump, value)) + "]"
+        return "[" + ",".join(map(dump_exact, value)) + "]"
     return str(value) if isinstance(value, Decimal) else json.dumps(value)
 
 

@@ -88,11 +88,12 @@ class Sweep:
 
     def again(self) -> Sweep:
         """Another sweep, to be compared with this one."""
-        return Sweep(before=self.tally, rounds=self.rounds + 1)
+        return Sweep(before=self.tally, rounds=ROUNDS if self.ignored else self.rounds + 1)
 
     @property
     def exhausted(self) -> bool:
-        return self.rounds + 1 >= ROUNDS
+        """Whether there were enough sweeps for now."""
+        return self.rounds >= ROUNDS
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

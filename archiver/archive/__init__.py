@@ -1,0 +1,88 @@
+"""The passes: one flow's turn, under its lease. They decide with the pure rooms, and do with client and store.
+
+A turn polls for new runs, follows the open ones, reads the lines of the finished ones, seals those that have settled,
+downloads the files of the failed ones, and, when nothing newer is left, walks on through history. Every step is a short
+transaction; what is left when the turn's time is up stays in the tables, and the next turn goes on with it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from archiver.archive.files import fetch_details
+from archiver.archive.poll import backfill, poll
+from archiver.archive.runs import each, fetch_lines, follow, settle
+from archiver.archive.turn import FlowReport, OutOfTime, Source, Turn
+from archiver.config import Flow
+from archiver.errors import ArchiverError, LeaseLost, PageUnreadable
+from archiver.store import Lease, Store
+
+__all__ = ["FlowReport", "OutOfTime", "Source", "archive_flow"]
+
+
+def archive_flow(
+    flow: Flow,
+    source: Source,
+    store: Store,
+    lease: Lease,
+    *,
+    seconds: float = float("inf"),
+    eager: bool = False,
+    next_due: float | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+    progress: Callable[[FlowReport], None] = lambda _: None,
+) -> FlowReport:
+    """One turn of a flow, at most about `seconds` long, under `lease`, which it gives back at its end.
+
+    `next_due`: seconds until the flow is due again (at once where work is left over). Errors of the Integrator and of
+    the flow go into the report; those of the database are raised.
+    """
+    report = FlowReport(flow.name)
+    began, requests = time.monotonic(), source.requests
+    turn = Turn(flow, lease.flow_key, lease, source, store, report, eager, began + seconds, stopping, progress)
+    try:
+        _work(turn)
+        report.done = True
+    except OutOfTime:
+        next_due = 0.0
+    except LeaseLost:
+        report.notes.append("another process took the flow over")
+    except ArchiverError as exc:
+        report.errors.append(str(exc))
+    report.seconds, report.requests = time.monotonic() - began, source.requests - requests
+    store.end_pass(lease, _pass_row(report), next_due=next_due)
+    return report
+
+
+def _work(turn: Turn) -> None:
+    """Everything that is due, newest first; what one step brings to light, the next round does."""
+    try:
+        poll(turn)
+    except PageUnreadable as exc:  # the list of runs is broken; the runs that are known need not wait for it
+        turn.report.errors.append(f"list of runs: {exc}")
+    while any([_catch_up(turn), backfill(turn)]):
+        pass
+
+
+def _catch_up(turn: Turn) -> bool:
+    """Follow, read, seal, download, each run and file at most once a turn; answers whether there was any."""
+    return any(
+        [
+            each(turn, ("open", "stuck"), follow),
+            each(turn, ("pending",), fetch_lines),
+            each(turn, ("settling", "sealed"), settle),
+            fetch_details(turn),
+        ]
+    )
+
+
+def _pass_row(report: FlowReport) -> dict[str, object]:
+    return {
+        "outcome": report.outcome,
+        "seconds": report.seconds,
+        "requests": report.requests,
+        "rows_new": report.runs_new + report.lines_new,
+        "rows_changed": report.runs_changed + report.lines_changed,
+        "error": "; ".join(dict.fromkeys(report.errors)) or None,
+    }

@@ -1,0 +1,84 @@
+"""The detail files: downloaded, unpacked, and kept byte for byte, whatever is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from archiver.archive.turn import File, Turn
+from archiver.detail import unpack
+from archiver.errors import ArchiverError, PageUnreadable, RequestRefused, SourceUnavailable
+from archiver.store import Wanted
+
+UNREADABLE = 3  # fetches until an unreadable file is taken for what it is
+MISSING = 6  # fetches until a file that is announced and not there is missing, by name
+LONGEST = 6 * 60 * 60.0
+
+
+def fetch_details(turn: Turn) -> bool:
+    """Download the wanted files that are due, each once; answers whether there were any."""
+    any_due = False
+    while wanted := turn.store.wanted(turn.flow_key, eager=turn.eager, but=list(turn.fetched)):
+        for one, file in _downloads(turn, wanted):
+            turn.breathe()
+            turn.fetched.add((one.log_type, one.log_id))
+            values = _outcome(one, file)
+            with turn.store.writing(turn.lease) as writer:
+                writer.put_detail(one.log_type, one.log_id, values)
+            if values["outcome"] == "stored":
+                turn.report.details += 1
+            elif values["outcome"] != "wanted":
+                turn.report.errors.append(f"file of log {one.log_id}: {values['outcome']}: {values['error']}")
+        any_due = True
+    return any_due
+
+
+def _downloads(turn: Turn, wanted: Sequence[Wanted]) -> Iterator[tuple[Wanted, File | ArchiverError | None]]:
+    """Files several at a time, in the order in which they are wanted."""
+
+    def download(one: Wanted) -> File | ArchiverError | None:
+        try:
+            return turn.source.download(turn.flow, one.log_id)
+        except (PageUnreadable, RequestRefused, SourceUnavailable) as exc:
+            return exc
+
+    width = turn.source.connections
+    with ThreadPoolExecutor(width, thread_name_prefix="download") as pool:
+        for start in range(0, len(wanted), width):
+            some = wanted[start : start + width]
+            answers = list(pool.map(download, some))
+            failed = [answer for answer in answers if isinstance(answer, SourceUnavailable)]
+            yield from zip(some, answers, strict=True)
+            if len(failed) == len(some):
+                raise failed[0]
+
+
+def _outcome(one: Wanted, file: File | ArchiverError | None) -> dict[str, Any]:
+    """What the row of the file says after this fetch."""
+    if isinstance(file, ArchiverError):
+        return _again(one, str(file))
+    if file is None:
+        if one.attempts + 1 >= MISSING:
+            return {"outcome": "missing", "error": "the Integrator says that there is a file, and has none"}
+        return _again(one, "the Integrator has no file yet")
+    if file.too_large:
+        return {"outcome": "too_large", "error": "the answer is larger than the archiver reads"}
+    detail = unpack(file.body)
+    values: dict[str, Any] = {
+        "outcome": detail.outcome,
+        "body": detail.body,
+        "body_form": detail.body_form,
+        "sha256": detail.sha256,
+        "byte_size": detail.byte_size,
+        "document": detail.document,
+        "document_changes": detail.document_changes,
+        "error": detail.error,
+    }
+    if detail.outcome == "unreadable" and one.attempts + 1 < UNREADABLE:
+        return values | _again(one, detail.error or "it cannot be read")
+    return values
+
+
+def _again(one: Wanted, error: str) -> dict[str, Any]:
+    return {"outcome": "wanted", "error": error, "wait": min(LONGEST, 60.0 * 5**one.attempts)}

@@ -1,0 +1,108 @@
+"""One flow's turn: what it works with, and what it reports."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from archiver.config import Flow
+from archiver.errors import ArchiverError
+from archiver.logs import LogType, Page
+from archiver.store import Lease, Put, Store
+
+
+class File(Protocol):
+    """A download as it came; `too_large` where it was not read to its end."""
+
+    @property
+    def body(self) -> bytes: ...
+    @property
+    def too_large(self) -> bool: ...
+
+
+class Source(Protocol):
+    """The Integrator, as far as the passes need it; `client.Client` is one."""
+
+    @property
+    def requests(self) -> int: ...
+    @property
+    def connections(self) -> int: ...
+    def list_logs(self, flow: Flow, log_type: LogType, *, limit: int, page: int, run_id: str | None = None) -> Page: ...
+    def list_pages(
+        self, flow: Flow, log_type: LogType, asks: Iterable[tuple[int, int]], *, run_id: str | None = None
+    ) -> Iterator[Page]: ...
+    def download(self, flow: Flow, log_id: int) -> File | None: ...
+
+
+class OutOfTime(ArchiverError):
+    """The turn has used up its time, or the process is to stop; what is left stays in the tables."""
+
+
+@dataclass(slots=True)
+class FlowReport:
+    """What a turn did. `errors` are things that went wrong in it; `notes` are worth telling, but nothing is wrong."""
+
+    flow: str
+    runs_new: int = 0
+    runs_changed: int = 0
+    lines_new: int = 0
+    lines_changed: int = 0
+    refused: int = 0
+    late: int = 0
+    finished: int = 0
+    sealed: int = 0
+    details: int = 0
+    requests: int = 0
+    seconds: float = 0.0
+    done: bool = False
+    errors: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def outcome(self) -> str:
+        """For the table of passes: done, left (work remains for the next turn), or failed."""
+        if self.errors:
+            return "failed"
+        return "done" if self.done else "left"
+
+    def count_runs(self, put: Put) -> None:
+        self.runs_new += put.new
+        self.runs_changed += put.changed
+        self._count_refused(put)
+
+    def count_lines(self, put: Put) -> None:
+        self.lines_new += put.new
+        self.lines_changed += put.changed
+        self._count_refused(put)
+
+    def _count_refused(self, put: Put) -> None:
+        self.refused += put.refused
+        if put.refused:
+            self.errors.append(f"{put.refused} rows could not be stored; archive.quarantine keeps them")
+
+
+@dataclass(slots=True)
+class Turn:
+    """The right to work on a flow for a while. `eager` ignores pauses between tries, as `sync` does."""
+
+    flow: Flow
+    flow_key: int
+    lease: Lease
+    source: Source
+    store: Store
+    report: FlowReport
+    eager: bool = False
+    deadline: float = float("inf")  # of time.monotonic()
+    stopping: Callable[[], bool] = lambda: False
+    progress: Callable[[FlowReport], None] = lambda _: None
+    visited: set[tuple[str, int]] = field(default_factory=set)  # step and run: each once a turn
+    fetched: set[tuple[int, int]] = field(default_factory=set)  # log type and id of files
+    unavailable: int = 0  # runs in a row that the Integrator would not answer for
+
+    def breathe(self) -> None:
+        """Between two steps: raises OutOfTime where the turn has to end here."""
+        self.progress(self.report)
+        if self.stopping() or time.monotonic() > self.deadline:
+            raise OutOfTime("the turn is over")

@@ -1,0 +1,25 @@
+"""The only SQL of the passes: COPY and upsert, leases, checkpoints, the login hold, the schema's version."""
+
+from archiver.store.engine import DatabaseInterrupted, connect, translated
+from archiver.store.leases import Lease, Leases
+from archiver.store.rows import Put
+from archiver.store.schema import migrate, migration_sql, require
+from archiver.store.store import Checkpoint, Store, Visit, Wanted
+from archiver.store.writer import Writer
+
+__all__ = [
+    "Checkpoint",
+    "DatabaseInterrupted",
+    "Lease",
+    "Leases",
+    "Put",
+    "Store",
+    "Visit",
+    "Wanted",
+    "Writer",
+    "connect",
+    "migrate",
+    "migration_sql",
+    "require",
+    "translated",
+]

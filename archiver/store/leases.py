@@ -1,0 +1,104 @@
+"""Leases: the right to work on a flow, for a short time, with a fence that makes a late owner harmless.
+
+All times are the database's. A lease is renewed while its owner lives; the fence, one higher for each new owner, is
+checked by every transaction that writes.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from types import TracebackType
+
+from sqlalchemy import Engine, text
+
+from archiver.errors import ArchiverError
+from archiver.store.engine import translated
+
+SECONDS = 15
+RENEW = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    flow_key: int
+    fence: int
+
+
+_CLAIM = text("""
+    UPDATE archive.checkpoint
+    SET lease_owner = :owner, lease_until = clock_timestamp() + make_interval(secs => :seconds), fence = fence + 1
+    WHERE flow_key = :flow_key AND (lease_until IS NULL OR lease_until < clock_timestamp())
+    RETURNING fence
+""")
+_RENEW = text("""
+    UPDATE archive.checkpoint SET lease_until = clock_timestamp() + make_interval(secs => :seconds)
+    WHERE flow_key = :flow_key AND fence = :fence AND lease_owner = :owner
+""")
+_RELEASE = text("""
+    UPDATE archive.checkpoint SET lease_until = NULL, lease_owner = NULL
+    WHERE flow_key = :flow_key AND fence = :fence
+""")
+
+
+class Leases:
+    """The leases of this process, renewed by one thread while any are held."""
+
+    def __init__(self, engine: Engine, owner: str) -> None:
+        self._engine = engine
+        self._owner = owner
+        self._held: set[Lease] = set()
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def claim(self, flow_key: int) -> Lease | None:
+        """The lease on a flow, or None while another process holds it."""
+        with translated(), self._engine.begin() as connection:
+            fence = connection.scalar(_CLAIM, {"owner": self._owner, "seconds": SECONDS, "flow_key": flow_key})
+        if fence is None:
+            return None
+        lease = Lease(flow_key, fence)
+        with self._lock:
+            self._held.add(lease)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._keep, name="leases", daemon=True)
+                self._thread.start()
+        return lease
+
+    def release(self, lease: Lease) -> None:
+        """Let another process have the flow at once. A lease that was lost already is nobody's business any more."""
+        self.forget(lease)
+        with translated(), self._engine.begin() as connection:
+            connection.execute(_RELEASE, {"flow_key": lease.flow_key, "fence": lease.fence})
+
+    def forget(self, lease: Lease) -> None:
+        """Renew a lease no longer."""
+        with self._lock:
+            self._held.discard(lease)
+
+    def _keep(self) -> None:
+        while not self._stop.wait(RENEW):
+            with self._lock:
+                held = sorted(self._held, key=lambda lease: lease.flow_key)
+            bind = [
+                {"owner": self._owner, "seconds": SECONDS, "flow_key": lease.flow_key, "fence": lease.fence}
+                for lease in held
+            ]
+            try:
+                with translated(), self._engine.begin() as connection:
+                    for one in bind:
+                        connection.execute(_RENEW, one)
+            except ArchiverError:
+                continue  # the fence decides: a lease that cannot be renewed only lets another process work
+
+    def close(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(RENEW)
+
+    def __enter__(self) -> Leases:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()

@@ -1,0 +1,57 @@
+"""Monthly partitions of `archive.line`, made before a row needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import Engine, text
+
+from archiver.store.engine import translated
+
+# Months before this one are odd dates: they go into the default partition, so that nobody's hostile clock can make
+# the archiver create thousands of tables. So do those more than AHEAD months from now.
+EARLIEST = "2010-01"
+AHEAD = 3
+
+_MAKE = """
+DO $$
+BEGIN
+    IF to_regclass('archive.line_{name}') IS NULL AND NOT EXISTS (
+        SELECT FROM archive.line_default WHERE created >= '{month}-01+00' AND created < '{after}-01+00'
+    ) THEN
+        CREATE TABLE archive.line_{name} PARTITION OF archive.line
+            FOR VALUES FROM ('{month}-01 00:00+00') TO ('{after}-01 00:00+00');
+    END IF;
+END $$
+"""
+_LOCK = 7_226_172_912
+
+
+def after(month: str) -> str:
+    """The month after `2026-12` is `2027-01`."""
+    year, number = int(month[:4]), int(month[5:7])
+    return f"{year + number // 12:04}-{number % 12 + 1:02}"
+
+
+class Partitions:
+    """The months that are known to have a partition, and the way to make more."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._known: set[str] = set()
+
+    def ensure(self, months: Iterable[str]) -> None:
+        """Make the partitions of these months (`2026-11`) and, the first time, of the months ahead."""
+        wanted = set(months)
+        if self._known and wanted <= self._known:
+            return
+        with translated(), self._engine.begin() as connection:
+            today = connection.scalar(text("SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM')"))
+            ahead = [str(today)]
+            for _ in range(AHEAD):
+                ahead.append(after(ahead[-1]))
+            make = sorted(month for month in wanted | set(ahead) if EARLIEST <= month <= ahead[-1])
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+            for month in make:
+                connection.exec_driver_sql(_MAKE.format(name=month.replace("-", ""), month=month, after=after(month)))
+        self._known |= wanted | set(make)

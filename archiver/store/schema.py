@@ -1,0 +1,98 @@
+"""The schema's version: bringing it up to date, and refusing what this version does not know."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Engine, inspect, text
+
+from archiver import tables
+from archiver.errors import SchemaMismatch
+from archiver.store.engine import translated
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+
+def _alembic() -> Config:
+    from alembic.config import Config
+
+    inside = Path(tables.__file__).parent / "migrations"  # in a wheel; beside the package in a checkout
+    folder = inside if inside.is_dir() else inside.parent.parent / "migrations"
+    config = Config()
+    config.set_main_option("script_location", str(folder).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def newest() -> str:
+    """The revision that this version of the archiver works with."""
+    from alembic.script import ScriptDirectory
+
+    head = ScriptDirectory.from_config(_alembic()).get_current_head()
+    assert head is not None  # noqa: S101 - the package carries at least one revision
+    return head
+
+
+def current(engine: Engine) -> str | None:
+    """The revision of the database; None where the archiver never was."""
+    with translated(), engine.connect() as connection:
+        if not inspect(connection).has_table("alembic_version", schema=tables.SCHEMA):
+            return None
+        version = connection.scalar(text(f"SELECT version_num FROM {tables.SCHEMA}.alembic_version"))
+        return None if version is None else str(version)
+
+
+def _known() -> set[str]:
+    from alembic.script import ScriptDirectory
+
+    return {script.revision for script in ScriptDirectory.from_config(_alembic()).walk_revisions()}
+
+
+def migrate(engine: Engine, revision: str = "head") -> tuple[str | None, str | None]:
+    """Bring the schema to `revision`; answers the revision before and after. Raises SchemaMismatch for a newer one.
+
+    Processes that migrate at once wait for each other: env.py takes an advisory lock in the migration's transaction.
+    """
+    from alembic import command
+
+    before = current(engine)
+    _refuse_newer(before)
+    config = _alembic()
+    with translated(), engine.begin() as connection:
+        config.attributes["connection"] = connection
+        if revision == "base" or revision < (before or ""):
+            command.downgrade(config, revision)
+        else:
+            command.upgrade(config, revision)
+    return before, current(engine)
+
+
+def migration_sql() -> str:
+    """The SQL of all migrations, for those who may not let a program change a schema."""
+    from alembic import command
+
+    config = _alembic()
+    config.output_buffer = io.StringIO()
+    command.upgrade(config, "head", sql=True)
+    return config.output_buffer.getvalue()
+
+
+def require(engine: Engine) -> None:
+    """Raises SchemaMismatch where the database's schema is not the newest one that this version knows."""
+    have = current(engine)
+    _refuse_newer(have)
+    if have is None:
+        raise SchemaMismatch("the database holds no archive yet: run `archiver migrate`")
+    if have != newest():
+        raise SchemaMismatch(f"the database's schema is {have}, this version needs {newest()}: run `archiver migrate`")
+
+
+def _refuse_newer(have: str | None) -> None:
+    if have is not None and have not in _known():
+        raise SchemaMismatch(
+            f"the database's schema is {have}, which this version of the archiver does not know ({newest()} is its"
+            " newest): install the version that made it, or a newer one"
+        )

@@ -1,0 +1,259 @@
+"""The archive's memory: what the passes read before they decide, and the transactions in which they write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+from psycopg.rows import namedtuple_row
+from sqlalchemy import Engine, text
+
+from archiver.config import Flow
+from archiver.logs import canonical, micros
+from archiver.store.engine import translated
+from archiver.store.hold import LoginHold
+from archiver.store.leases import Lease, Leases
+from archiver.store.partitions import Partitions
+from archiver.store.writer import Writer
+from archiver.window import Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What is certified of a flow, and the walks under way. Times are microseconds since 1970.
+
+    `now` is the database's clock.
+    """
+
+    frontier: int | None
+    intervals: tuple[Interval, ...]
+    walk: Mapping[str, Any] | None
+    backfill: Mapping[str, Any] | None
+    source: Mapping[str, Any]
+    gaps: Sequence[Mapping[str, Any]]
+    now: int
+    oldest_run: int | None
+    newest_run: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A run that wants attention. `created` is canonical text, `age` seconds since it was first seen."""
+
+    log_id: int
+    run_id: str | None
+    created: str
+    archive_state: str
+    state: int | None
+    is_failed: bool
+    sweep: Mapping[str, Any] | None
+    visits: int
+    age: float
+    source_line_count: int | None
+    was_sealed: bool
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A file to download."""
+
+    log_type: int
+    log_id: int
+    run_log_id: int
+    attempts: int
+
+
+_VISITS = """
+SELECT log_id, coalesce(filename_uuid, original_filename_uuid) AS run_id, created, archive_state, state,
+    (status = 3 OR EXISTS (SELECT FROM archive.step s
+        WHERE s.flow_key = r.flow_key AND s.run_log_id = r.log_id AND s.status = 3)) IS TRUE AS is_failed,
+    lines_walk AS sweep, visits, extract(epoch FROM now() - first_seen_at)::float8 AS age, source_line_count,
+    sealed_at IS NOT NULL AS was_sealed, error
+FROM archive.run r
+WHERE flow_key = %(flow_key)s AND visit_at IS NOT NULL AND archive_state = ANY(%(states)s)
+    AND (visit_at <= now() OR (%(eager)s AND archive_state IN ('open', 'stuck', 'pending')))
+    AND NOT log_id = ANY(%(but)s)
+ORDER BY created DESC
+LIMIT %(most)s
+"""
+_WANTED = """
+SELECT log_type, log_id, run_log_id, attempts FROM archive.detail
+WHERE flow_key = %(flow_key)s AND outcome = 'wanted' AND (next_attempt_at <= now() OR %(eager)s)
+    AND NOT (log_type, log_id) IN (SELECT * FROM unnest(%(but_types)s::int[], %(but)s::bigint[]))
+ORDER BY run_created DESC, log_type, log_id
+LIMIT %(most)s
+"""
+
+
+class Store:
+    """The archive in one Postgres, for one process. `owner` names the process in leases."""
+
+    def __init__(self, engine: Engine, owner: str) -> None:
+        self.engine = engine
+        self.leases = Leases(engine, owner)
+        self.hold = LoginHold(engine)
+        self.partitions = Partitions(engine)
+
+    def close(self) -> None:
+        """Stop renewing leases, and let go of all connections."""
+        self.leases.close()
+        self.engine.dispose()
+
+    def register(self, flows: Iterable[Flow]) -> dict[Flow, int]:
+        """Make the flows of the configuration known, with their names of now; answers their keys."""
+        keys: dict[Flow, int] = {}
+        with translated(), self.engine.begin() as connection:
+            for flow in sorted(flows, key=lambda one: (one.integrator, one.project_id, one.flow_id)):
+                keys[flow] = self._register(connection, flow)
+        return keys
+
+    @staticmethod
+    def _register(connection: Any, flow: Flow) -> int:
+        bind = {
+            "integrator": flow.integrator,
+            "project_id": flow.project_id,
+            "flow_id": flow.flow_id,
+            "slug": flow.project_slug,
+            "name": flow.name,
+        }
+        known = connection.execute(
+            text(
+                "SELECT flow_key, project_slug IS NOT DISTINCT FROM :slug AND flow_name = :name FROM archive.flow"
+                " WHERE integrator = :integrator AND project_id = :project_id AND flow_id = :flow_id"
+            ),
+            bind,
+        ).one_or_none()
+        if known is not None and known[1]:
+            return cast(int, known[0])
+        key = connection.scalar(
+            text(
+                "INSERT INTO archive.flow (integrator, project_id, flow_id, project_slug, flow_name)"
+                " VALUES (:integrator, :project_id, :flow_id, :slug, :name)"
+                " ON CONFLICT (integrator, project_id, flow_id) DO UPDATE"
+                " SET project_slug = excluded.project_slug, flow_name = excluded.flow_name RETURNING flow_key"
+            ),
+            bind,
+        )
+        connection.execute(
+            text("INSERT INTO archive.checkpoint (flow_key) VALUES (:key) ON CONFLICT DO NOTHING"), {"key": key}
+        )
+        return cast(int, key)
+
+    @contextmanager
+    def writing(self, lease: Lease) -> Iterator[Writer]:
+        """One transaction on the lease's flow: all that is written in it is committed together at its end, or not at
+        all. Raises LeaseLost where another process has taken the flow over."""
+        with translated(), self.engine.begin() as connection:
+            cursor = connection.connection.cursor()
+            yield Writer(cast(Any, cursor), lease)
+
+    def _rows(self, statement: str, bind: Mapping[str, Any]) -> Sequence[Any]:
+        with translated(), self.engine.begin() as connection:
+            driver = cast(Any, connection.connection.driver_connection)
+            with driver.cursor(row_factory=namedtuple_row) as cursor:
+                return cast("Sequence[Any]", cursor.execute(statement, bind).fetchall())
+
+    def checkpoint(self, flow_key: int) -> Checkpoint:
+        """What is certified of a flow."""
+        (row,) = self._rows(
+            "SELECT frontier, intervals, walk, backfill, source, gaps, now() AS now,"
+            " (SELECT min(created) FROM archive.run r WHERE r.flow_key = c.flow_key) AS oldest_run,"
+            " (SELECT max(created) FROM archive.run r WHERE r.flow_key = c.flow_key) AS newest_run"
+            " FROM archive.checkpoint c WHERE flow_key = %(flow_key)s",
+            {"flow_key": flow_key},
+        )
+        return Checkpoint(
+            frontier=_micros(row.frontier),
+            intervals=tuple(Interval(micros(start), micros(end)) for start, end in row.intervals),
+            walk=row.walk,
+            backfill=row.backfill,
+            source=row.source,
+            gaps=row.gaps,
+            now=micros(row.now),
+            oldest_run=_micros(row.oldest_run),
+            newest_run=_micros(row.newest_run),
+        )
+
+    def newer_runs(self, flow_key: int, moment: int, most: int) -> int:
+        """How many runs younger than `moment` are stored, counted up to `most`."""
+        (row,) = self._rows(
+            "SELECT count(*) AS n FROM (SELECT FROM archive.run WHERE flow_key = %(flow_key)s"
+            " AND created >= '1970-01-01 00:00+00'::timestamptz + %(moment)s * interval '1 microsecond'"
+            " LIMIT %(most)s) newer",
+            {"flow_key": flow_key, "moment": moment, "most": most},
+        )
+        return cast(int, row.n)
+
+    def visits(
+        self, flow_key: int, states: Sequence[str], *, eager: bool, but: Iterable[int] = (), most: int = 100
+    ) -> list[Visit]:
+        """Runs in one of these archive states that are due, newest first. `eager` ignores the pauses between tries,
+        though not settle times; `but`: runs that had their turn already."""
+        bind = {"flow_key": flow_key, "states": list(states), "eager": eager, "but": list(but), "most": most}
+        return [Visit(**row._asdict() | {"created": canonical(row.created)}) for row in self._rows(_VISITS, bind)]
+
+    def wanted(
+        self, flow_key: int, *, eager: bool, but: Sequence[tuple[int, int]] = (), most: int = 100
+    ) -> list[Wanted]:
+        """Files to download, of the newest runs first."""
+        bind = {
+            "flow_key": flow_key,
+            "eager": eager,
+            "but_types": [one for one, _ in but],
+            "but": [one for _, one in but],
+            "most": most,
+        }
+        return [Wanted(*row) for row in self._rows(_WANTED, bind)]
+
+    def due(self, flow_keys: Iterable[int]) -> dict[int, float]:
+        """Seconds until each flow is due, by the database's clock; negative where it is overdue."""
+        rows = self._rows(
+            "SELECT flow_key, coalesce(extract(epoch FROM next_due_at - clock_timestamp()), 0)::float8 AS seconds"
+            " FROM archive.checkpoint WHERE flow_key = ANY(%(keys)s)",
+            {"keys": list(flow_keys)},
+        )
+        return {row.flow_key: row.seconds for row in rows}
+
+    def end_pass(self, lease: Lease, report: Mapping[str, Any], *, next_due: float | None) -> None:
+        """Write down what a turn did, when the next one is due
+        (in seconds from now; None leaves that as it is), and give the lease back.
+
+        `report`: outcome, error, seconds, requests, rows_new, rows_changed. A turn without an error is a good one.
+        """
+        self.leases.forget(lease)
+        with translated(), self.engine.begin() as connection:
+            connection.execute(_PASS, {**report, "flow_key": lease.flow_key})
+            connection.execute(
+                _CHECKED,
+                {"flow_key": lease.flow_key, "fence": lease.fence, "error": report["error"], "next_due": next_due},
+            )
+
+    def forget_old_passes(self, days: int = 90) -> int:
+        """Passes are kept for a while only."""
+        with translated(), self.engine.begin() as connection:
+            return connection.execute(
+                text("DELETE FROM archive.pass WHERE started_at < now() - make_interval(days => :days)"), {"days": days}
+            ).rowcount
+
+
+_PASS = text("""
+    INSERT INTO archive.pass (flow_key, started_at, ended_at, outcome, requests, rows_new, rows_changed, error)
+    VALUES (:flow_key, now() - make_interval(secs => :seconds), now(), :outcome, :requests, :rows_new, :rows_changed,
+        :error)
+""")
+_CHECKED = text("""
+    UPDATE archive.checkpoint SET
+        failures_in_a_row = CASE WHEN CAST(:error AS text) IS NULL THEN 0 ELSE failures_in_a_row + 1 END,
+        last_error = :error,
+        checked_at = CASE WHEN CAST(:error AS text) IS NULL THEN now() ELSE checked_at END,
+        next_due_at = coalesce(now() + make_interval(secs => CAST(:next_due AS float8)), next_due_at),
+        lease_owner = NULL, lease_until = NULL
+    WHERE flow_key = :flow_key AND fence = :fence
+""")
+
+
+def _micros(moment: Any) -> int | None:
+    return None if moment is None else micros(moment)

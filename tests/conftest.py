@@ -1,0 +1,58 @@
+"""What every test may ask for: a folder any user may enter, a Postgres, an empty database on it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from archiver import embedded
+
+QUICK = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+"""For servers whose data nobody will miss."""
+
+
+def _open_folder() -> Path:
+    # pytest's own temporary folders are closed to other users, and root's server runs as one.
+    folder = Path(tempfile.mkdtemp(prefix="archiver-test-"))
+    folder.chmod(0o711)
+    return folder
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A new home for an embedded Postgres, which the server's user can reach also where root runs the tests."""
+    folder = _open_folder()
+    yield folder / "postgres"
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The DSN of a server to test on: $ARCHIVER_TEST_DATABASE_URL, else an embedded one that ends with the tests."""
+    given = os.environ.get("ARCHIVER_TEST_DATABASE_URL")
+    if given:
+        yield given
+        return
+    folder = _open_folder()
+    with embedded.running(folder / "postgres", settings=QUICK) as dsn:
+        yield dsn
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def database(postgres: str) -> Iterator[str]:
+    """The DSN of a fresh, empty database."""
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        yield urlsplit(postgres)._replace(path=f"/{name}").geturl()
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

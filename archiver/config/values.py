@@ -1,0 +1,165 @@
+"""Single values: what a setting's text means, or a ValueError that says what to write instead.
+
+No message repeats the value: the one who reports it knows whether it may be shown.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
+from zoneinfo import ZoneInfo
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "y": 365 * 86_400}
+_DURATION = re.compile(r"(\d{1,12})\s?([smhdy])", re.ASCII)
+_LONGEST = timedelta(days=365 * 100)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def duration(text: object) -> timedelta:
+    """`90s`, `5m`, `2h`, `30d`, `2y` (a year is 365 days)."""
+    if isinstance(text, timedelta):
+        return text
+    match = _DURATION.fullmatch(str(text).strip())
+    if match is None:
+        if re.fullmatch(r"\d+", str(text).strip(), re.ASCII):
+            raise ValueError("a duration needs a unit; write it as 90s, 5m, 2h, 30d or 2y")
+        raise ValueError("is no duration; write a whole number and a unit, as in 90s, 5m, 2h, 30d or 2y")
+    seconds = int(match[1]) * _UNITS[match[2]]
+    if seconds > _LONGEST.total_seconds():
+        raise ValueError("is longer than 100 years; write at most 100y, or for keep: forever")
+    return timedelta(seconds=seconds)
+
+
+def some_time(text: object) -> timedelta:
+    """A duration that is not zero."""
+    value = duration(text)
+    if not value:
+        raise ValueError("must be longer than zero; write at least 1s")
+    return value
+
+
+def keeping(text: object) -> timedelta | None:
+    """How long to keep: a duration, or `forever`, which is None."""
+    return None if str(text).strip() == "forever" else some_time(text)
+
+
+def staleness(text: object) -> timedelta | None:
+    """A duration, or `auto`, which is None."""
+    return None if str(text).strip() == "auto" else some_time(text)
+
+
+def moment(text: object) -> datetime:
+    """A date (its midnight in UTC), or a time with or without an offset (without: UTC)."""
+    try:
+        value = datetime.fromisoformat(str(text).strip())
+        value = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError("is no date; write it as 2020-01-01 or 2020-01-01T12:00:00+03:00") from None
+    if value < _EPOCH:
+        raise ValueError("lies before 1970, when no log was written; write 1970-01-01 for everything")
+    return value
+
+
+def word(text: object) -> str:
+    """A name or an id: one line of printable characters, without space around it."""
+    if not isinstance(text, str):
+        raise ValueError("must be text")  # noqa: TRY004  pydantic collects ValueErrors
+    value = text.strip()
+    if not value or not value.isprintable() or len(value) > 200:
+        raise ValueError("must be 1 to 200 printable characters")
+    return value
+
+
+def token(text: object) -> str:
+    """A secret that travels in a header: it must not be able to end one."""
+    value = str(text)
+    if value.lower().startswith("bearer "):
+        raise ValueError("must be the token alone; leave 'Bearer' out")
+    if not value.isascii() or not value.isprintable() or " " in value:
+        raise ValueError("must be printable ASCII without spaces")
+    return value
+
+
+def web_url(text: object) -> str:
+    """An http(s) URL with a host and perhaps a path, nothing else; the slash at its end is cut off."""
+    value = str(text).strip()
+    parts = _split(value)
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("must not hold credentials; give username and password, or token, as keys of their own")
+    if parts.query or parts.fragment or value.endswith(("?", "#")):
+        raise ValueError("must end with its path; leave out ? and #")
+    return value.rstrip("/")
+
+
+def proxy(text: object) -> str:
+    """The word `environment`, or an http(s) URL."""
+    value = str(text).strip()
+    if value != "environment":
+        _split(value)
+    return value
+
+
+def _split(value: str) -> SplitResult:
+    unusable = ValueError("is no usable URL; write it as https://host:port")
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        raise unusable from None
+    if not usable or not value.isprintable() or " " in value:
+        raise unusable
+    return parts
+
+
+def listen(text: object) -> tuple[str, int]:
+    """`HOST:PORT`, an IPv6 host in brackets. Port 0 takes a free one."""
+    match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^\s:\[\]]+):(\d{1,5})", str(text).strip(), re.ASCII)
+    if match is None or int(match[2]) > 65_535:
+        raise ValueError("is no address to listen on; write it as 127.0.0.1:8080 or [::1]:8080")
+    return match[1].strip("[]"), int(match[2])
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the host."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def timezone(text: object) -> str:
+    """The name of a time zone in the IANA database."""
+    value = str(text).strip()
+    try:
+        return ZoneInfo(value).key
+    except (ValueError, KeyError, OSError):
+        raise ValueError("is no time zone; write a name such as UTC or Europe/Istanbul") from None
+
+
+_SCHEME = re.compile(r"(?:postgresql|postgres|postgresql\+psycopg)://", re.ASCII)
+
+
+def libpq_form(url: object) -> str:
+    """A database URL as libpq reads it, from any of the spellings that people have at hand."""
+    value = str(url).strip()
+    match = _SCHEME.match(value)
+    if match is None:
+        raise ValueError("is no Postgres URL; write it as postgresql://user:password@host:5432/database")
+    if not value.isprintable() or " " in value:
+        raise ValueError("holds a space or a control character; write it percent-encoded (a space is %20)")
+    if re.search(r"%(?![0-9A-Fa-f]{2})", value):
+        raise ValueError("holds a % that is no percent-encoding; write % as %25")
+    return "postgresql://" + value[match.end() :]
+
+
+def located(text: object, folder: Path) -> Path:
+    """A path made absolute: `~` is the home folder, a relative one starts at `folder`."""
+    try:
+        return (folder / Path(str(text)).expanduser()).absolute()
+    except RuntimeError:
+        raise ValueError("names a home folder that is not known; write the whole path") from None

@@ -18,7 +18,7 @@ from pathlib import Path
 import psycopg
 
 from archiver.embedded import server
-from archiver.embedded.binaries import binaries, psql
+from archiver.embedded.installed import binaries, psql
 from archiver.embedded.place import Place, release, settle
 from archiver.embedded.watch import watch
 from archiver.errors import DatabaseUnavailable
@@ -36,19 +36,19 @@ def running(home: Path, *, settings: Mapping[str, str] | None = None) -> Iterato
     with _explained(home):
         place = settle(home)
         with place.locked():
-            user = place.join()
+            seats = place.join()
             try:
                 if server.ensure(place, settings or {}):
                     watch(place)
                 dsn = server.dsn(place)
             except BaseException:
-                _leave(place, user)
+                _leave(place, seats)
                 raise
     try:
         yield dsn
     finally:
         with _explained(home), place.locked():
-            _leave(place, user)
+            _leave(place, seats)
 
 
 def start(home: Path) -> str:
@@ -75,10 +75,14 @@ def stop(home: Path) -> bool:
             return server.end(place)
 
 
-def _leave(place: Place, user: int) -> None:
-    release(user)
-    if not place.used() and not place.by_hand.exists():
-        server.end(place)
+def _leave(place: Place, seats: tuple[int, int]) -> None:
+    users, watched = seats
+    release(users)
+    try:
+        if not place.used() and not place.by_hand.exists():
+            server.end(place)
+    finally:
+        release(watched)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from archiver.embedded import binaries
+from archiver.embedded import installed
 from archiver.embedded.place import Place
 from archiver.errors import DatabaseUnavailable
 
@@ -81,7 +81,7 @@ def environment() -> Mapping[str, str]:
 
 def create(place: Place, *, sync: bool = True) -> None:
     """Make the cluster. Call under the lock. A kill at any point leaves a folder that the next call sweeps away."""
-    programs = binaries.choose(place, None)
+    programs = installed.choose(place, None)
     for left in place.folder.glob("new-*"):
         shutil.rmtree(left, ignore_errors=True)
     new = Path(tempfile.mkdtemp(prefix="new-", dir=place.folder))

@@ -2,6 +2,7 @@
 
     HOME/lock           flock: one process at a time starts, joins, leaves or stops
     HOME/users          flock, shared: everybody who uses the server; the kernel forgets those who die
+    HOME/watched        the same once more, for the watcher to wait on without being in a leaving user's way
     HOME/server         flock, inherited by the server: held exactly as long as any process of it lives
     HOME/by-hand        exists: started by hand, stays up until stopped by hand
     HOME/port           the port of the last start, taken again where it is still free
@@ -93,11 +94,12 @@ class Place:
         finally:
             release(fd)
 
-    def join(self) -> int:
-        """Be counted as a user until the returned file descriptor is released."""
-        fd = self.open("users")
-        fcntl.flock(fd, fcntl.LOCK_SH)
-        return fd
+    def join(self) -> tuple[int, int]:
+        """Be counted as a user until the returned file descriptors, of `users` and `watched`, are released."""
+        seats = self.open("users"), self.open("watched")
+        for seat in seats:
+            fcntl.flock(seat, fcntl.LOCK_SH)
+        return seats
 
     def used(self) -> bool:
         """Whether any living process is counted as a user. Ask under the lock."""
@@ -118,13 +120,8 @@ class Place:
         return False
 
     def open(self, name: str) -> int:
-        """Open a lock file, making it if need be; it belongs to the folder's owner also where root is first."""
-        path = self.folder / name
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        if os.geteuid() == 0:
-            owner = self.folder.stat()
-            os.chown(fd, owner.st_uid, owner.st_gid)
-        return fd
+        """Open a lock file. Only `settle` makes them: a watcher must not write into a home that is being removed."""
+        return os.open(self.folder / name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
 
 
 def release(fd: int) -> None:
@@ -150,13 +147,28 @@ def settle(home: Path) -> Place:
                 f"bring it back, or remove {link} to begin with an empty one"
             )
         home = link.resolve()
-    if os.geteuid() != 0:
-        return Place(home, None)
-    user = _server_user(home / "cluster")
-    if (home / "cluster").exists() or _reaches(user, home.parent):
-        _open_door(user, home)
-        return Place(home, user)
-    return Place(_move_out(home, link), user)
+    place = Place(home, None)
+    if os.geteuid() == 0:
+        user = _server_user(home / "cluster")
+        if (home / "cluster").exists() or _reaches(user, home.parent):
+            _open_door(user, home)
+            place = Place(home, user)
+        else:
+            place = Place(_move_out(home, link), user)
+    _make_locks(place.folder)
+    return place
+
+
+def _make_locks(folder: Path) -> None:
+    """They belong to the folder's owner, also where root comes first."""
+    owner = folder.stat()
+    for name in ("lock", "users", "watched", "server"):
+        fd = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            if os.geteuid() == 0:
+                os.chown(fd, owner.st_uid, owner.st_gid)
+        finally:
+            os.close(fd)
 
 
 def _move_out(home: Path, link: Path) -> Path:

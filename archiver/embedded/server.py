@@ -17,7 +17,7 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
-from archiver.embedded import binaries, cluster
+from archiver.embedded import cluster, installed
 from archiver.embedded.place import Place
 from archiver.errors import DatabaseUnavailable
 
@@ -126,7 +126,7 @@ def _complete(connection: psycopg.Connection, place: Place) -> None:
 
 
 def _launch(place: Place, settings: Mapping[str, str]) -> None:
-    programs = binaries.choose(place, cluster.major(place))
+    programs = installed.choose(place, cluster.major(place))
     # Nothing of ours runs, so this file is stale, and its process id may be an innocent's by now: postgres would
     # refuse to start. Should it run all the same, its shared memory keeps a second server out.
     (place.data / "postmaster.pid").unlink(missing_ok=True)

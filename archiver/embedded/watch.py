@@ -7,14 +7,14 @@ import sys
 from pathlib import Path
 
 from archiver.embedded import cluster, server
-from archiver.embedded.place import Place, settle
+from archiver.embedded.place import Place
 
 # It sleeps in flock with next to nothing imported, and takes up the rest when the last user is gone.
 _PROGRAM = """
 import fcntl, sys
 while True:
-    with open(sys.argv[1] + "/users") as users:
-        fcntl.flock(users, fcntl.LOCK_EX)
+    with open(sys.argv[1] + "/watched") as watched:
+        fcntl.flock(watched, fcntl.LOCK_EX)
     from archiver.embedded.watch import end_if_unused
     if end_if_unused(sys.argv[1]):
         break
@@ -31,9 +31,7 @@ def watch(place: Place) -> None:
 
 def end_if_unused(folder: str) -> bool:
     """End the server unless somebody uses it; True where there is nothing left to watch."""
-    if not Path(folder).is_dir():
-        return True
-    place = settle(Path(folder))
+    place = Place(Path(folder), None)
     with place.locked():
         if place.used():
             return False

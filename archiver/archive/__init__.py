@@ -15,7 +15,7 @@ from archiver.archive.poll import backfill, poll
 from archiver.archive.runs import each, fetch_lines, follow, settle
 from archiver.archive.turn import FlowReport, OutOfTime, Source, Turn
 from archiver.config import Flow
-from archiver.errors import ArchiverError, LeaseLost, PageUnreadable
+from archiver.errors import ArchiverError, LeaseLost, LoginRefused, PageUnreadable
 from archiver.store import Lease, Store
 
 __all__ = ["FlowReport", "OutOfTime", "Source", "archive_flow"]
@@ -50,6 +50,10 @@ def archive_flow(
         report.notes.append("another process took the flow over")
     except ArchiverError as exc:
         report.errors.append(str(exc))
+        report.login_refused = isinstance(exc, LoginRefused)
+    except Exception as exc:  # noqa: BLE001 - one flow's crash must not sink the others; the caller logs it
+        report.errors.append(f"internal error: {type(exc).__name__}; this is a bug in the archiver")
+        report.crash = exc
     report.seconds, report.requests = time.monotonic() - began, source.requests - requests
     store.end_pass(lease, _pass_row(report), next_due=next_due)
     return report

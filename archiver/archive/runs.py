@@ -118,10 +118,9 @@ def settle(turn: Turn, visit: Visit) -> None:
     then = _Then("sealed", None if visit.was_sealed else DAY)
     if visit.run_id is not None and not visit.sweep:
         reread(turn, visit)
-    if _has_lines(turn, visit):
-        if visit.is_failed or visit.sweep or not _same_count(turn, visit):
-            _sweep(turn, visit, then)
-            return
+    if _has_lines(turn, visit) and (visit.is_failed or visit.sweep or not _same_count(turn, visit)):
+        _sweep(turn, visit, then)
+        return
     with turn.store.writing(turn.lease) as writer:
         _conclude(turn, writer, visit, then, visit.source_line_count)
 

@@ -59,6 +59,8 @@ class FlowReport:
     done: bool = False
     errors: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    login_refused: bool = False
+    crash: Exception | None = None
 
     @property
     def outcome(self) -> str:

@@ -43,8 +43,14 @@ class Partitions:
     def ensure(self, months: Iterable[str]) -> None:
         """Make the partitions of these months (`2026-11`) and, the first time, of the months ahead."""
         wanted = set(months)
-        if self._known and wanted <= self._known:
-            return
+        if not self._known or not wanted <= self._known:
+            self._make(wanted)
+
+    def ensure_ahead(self) -> None:
+        """Make the partitions of this month and the next ones."""
+        self._make(set())
+
+    def _make(self, wanted: set[str]) -> None:
         with translated(), self._engine.begin() as connection:
             today = connection.scalar(text("SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM')"))
             ahead = [str(today)]

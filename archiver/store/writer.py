@@ -65,7 +65,7 @@ class Writer:
             self._cursor,
             RUNS,
             [run_tuple(run) for run in news],
-            bind,
+            self._flow,
             lambda row, why: self._refuse(row, 1, by_id, why),
         )
         steps = {step.log_id: step_tuple(step, run) for run in news for step in run.steps if step.log_id is not None}

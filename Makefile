@@ -1,0 +1,52 @@
+# Two commands do everything on a fresh machine with Python >= 3.11: `make demo` and `make test`.
+# Each sets up .venv first (with uv where it is installed, with pip otherwise).
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+MINUTES ?= 20
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check setup setup-dev lint types contracts pure bench soak real clean
+
+help:
+	@echo "make demo    a make-believe Integrator, an embedded Postgres and the archiver, all in one (ARGS=--once)"
+	@echo "make test    every check and test that needs only Python"
+	@echo "make check   lint, types, architecture, pure tests: under a minute"
+	@echo "make bench   what the README claims, measured"
+
+$(VENV)/.user: pyproject.toml constraints.txt
+	@sh tools/setup.sh "$(PYTHON)" "$(VENV)" all && touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt
+	@sh tools/setup.sh "$(PYTHON)" "$(VENV)" dev && touch $@ $(VENV)/.user
+
+setup: $(VENV)/.user
+setup-dev: $(VENV)/.dev
+
+demo: $(VENV)/.user
+	@$(BIN)/archiver demo $(ARGS)
+
+lint: $(VENV)/.dev
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	@$(BIN)/mypy
+
+contracts: $(VENV)/.dev
+	@$(BIN)/lint-imports --no-cache
+
+pure: $(VENV)/.dev
+	@$(BIN)/pytest -q tests/test_logs.py tests/test_window.py tests/test_detail.py tests/test_config.py
+
+check: lint types contracts pure
+
+test: lint types contracts
+	@$(BIN)/pytest
+
+bench: $(VENV)/.dev
+	@$(BIN)/python -m benchmarks.ingest $(ARGS)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -1,0 +1,60 @@
+"""What a command works with: the database, the store, and a client for each Integrator."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import Engine
+
+from archiver import embedded
+from archiver.client import Client
+from archiver.config import Config, Flow
+from archiver.store import Store, connect, migrate
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """Everything that is open while a command works on the archive. `keys`: the flows' keys in the database."""
+
+    config: Config
+    engine: Engine
+    store: Store
+    clients: dict[str, Client]
+    keys: dict[Flow, int]
+
+
+@contextmanager
+def database(config: Config, *, pool_size: int = 8) -> Iterator[Engine]:
+    """The configured database, or else the embedded one, which stops when its last user ends."""
+    with ExitStack() as stack:
+        if config.database.url is not None:
+            dsn = config.database.libpq_url()
+        else:
+            dsn = stack.enter_context(embedded.running(config.data_dir))
+        engine = connect(dsn, pool_size=pool_size)
+        stack.callback(engine.dispose)
+        yield engine
+
+
+@contextmanager
+def opened(config: Config) -> Iterator[Workplace]:
+    """The archive with its schema brought up to date, and clients that have not said anything yet."""
+    with ExitStack() as stack:
+        engine = stack.enter_context(database(config, pool_size=config.workers + 4))
+        migrate(engine)
+        store = Store(engine, owner=_name())
+        stack.callback(store.leases.close)
+        clients = {
+            name: stack.enter_context(Client(integrator, store.hold)) for name, integrator in config.integrators.items()
+        }
+        yield Workplace(config, engine, store, clients, store.register(config.flows))
+
+
+def _name() -> str:
+    """Who holds a lease: for people who read `status`, and unique."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"

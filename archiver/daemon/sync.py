@@ -1,0 +1,66 @@
+"""One go over everything that is due or left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from archiver.archive import FlowReport, archive_flow
+from archiver.config import Flow
+from archiver.daemon.place import Workplace
+from archiver.errors import ArchiverError
+from archiver.store import Lease
+
+WAIT = 0.5  # seconds between two looks at a lease that another process holds
+
+
+def sync(
+    place: Workplace,
+    flows: Sequence[Flow],
+    *,
+    progress: Callable[[FlowReport], None] = lambda _: None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> list[FlowReport]:
+    """A turn without end for each flow, several at a time; pauses between tries are ignored, leases are waited for.
+
+    Raises the database's errors; what goes wrong with one flow is in its report.
+    """
+
+    def turn(flow: Flow) -> FlowReport | None:
+        lease = _wait_for_lease(place, flow, stopping)
+        if lease is None:
+            return None
+        return archive_flow(
+            flow,
+            place.clients[flow.integrator],
+            place.store,
+            lease,
+            eager=True,
+            stopping=stopping,
+            progress=progress,
+        )
+
+    with ThreadPoolExecutor(place.config.workers, thread_name_prefix="flow") as pool:
+        turns = [pool.submit(turn, flow) for flow in flows]
+        reports: list[FlowReport] = []
+        failure: ArchiverError | None = None
+        for one in turns:
+            try:
+                report = one.result()
+            except ArchiverError as exc:
+                failure = exc
+            else:
+                reports += [report] if report is not None else []
+    if failure is not None:
+        raise failure
+    return reports
+
+
+def _wait_for_lease(place: Workplace, flow: Flow, stopping: Callable[[], bool]) -> Lease | None:
+    while not stopping():
+        lease = place.store.leases.claim(place.keys[flow])
+        if lease is not None:
+            return lease
+        time.sleep(WAIT)
+    return None

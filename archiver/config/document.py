@@ -84,7 +84,9 @@ def _syntax(path: Path, exc: yaml.YAMLError) -> str:
     mark = getattr(exc, "problem_mark", None)
     problem = re.sub(r"""(['"])(?!<|\1).{2,}\1""", "there", getattr(exc, "problem", None) or "a control character")
     where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-    remedy = "mind the indentation, and quote a value that starts with one of * & ! % @ or holds ': '"
+    remedy = (
+        "mind the indentation; quote a value that starts with one of * & ! % @, holds ': ', or is a ${VAR} inside {}"
+    )
     return f"{path}: {where}this is not YAML ({problem}); {remedy}"
 
 

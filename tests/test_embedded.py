@@ -204,18 +204,20 @@ def test_a_killed_owner_does_not_take_it_from_others(made: Path, user: Callable[
     assert not is_up(made)
 
 
-def test_an_orphan_is_used_and_ended_by_the_next(made: Path, user: Callable[..., subprocess.Popen[str]]) -> None:
-    unwatched = USER.replace("with embedded.running", "embedded.watch = lambda place: None\nwith embedded.running")
-    owner = user(made, unwatched)
+def test_an_orphan_is_used_and_ended_by_the_next(doomed: Path, user: Callable[..., subprocess.Popen[str]]) -> None:
+    unwatched = USER.replace(
+        "with embedded.running", "embedded.server.watch = lambda place: None\nwith embedded.running"
+    )
+    owner = user(doomed, unwatched)
     dsn = said(owner)
-    orphan = postmaster(made)
+    orphan = postmaster(doomed)
     kill(owner)
     time.sleep(0.2)
-    assert is_up(made)
-    with embedded.running(made) as joined:
+    assert is_up(doomed)
+    with embedded.running(doomed) as joined:
         assert joined == dsn
-        assert postmaster(made) == orphan
-    assert not is_up(made)
+        assert postmaster(doomed) == orphan
+    assert not is_up(doomed)
 
 
 def test_a_killed_postmaster_comes_back_under_the_same_dsn(made: Path) -> None:

@@ -20,7 +20,6 @@ import psycopg
 from archiver.embedded import server
 from archiver.embedded.installed import binaries, psql
 from archiver.embedded.place import Place, release, settle
-from archiver.embedded.watch import watch
 from archiver.errors import DatabaseUnavailable
 
 __all__ = ["binaries", "psql", "running", "start", "stop"]
@@ -39,7 +38,7 @@ def running(home: Path, *, settings: Mapping[str, str] | None = None) -> Iterato
             seats = place.join()
             try:
                 if server.ensure(place, settings or {}):
-                    watch(place)
+                    server.watch(place)
                 dsn = server.dsn(place)
             except BaseException:
                 _leave(place, seats)
@@ -70,7 +69,7 @@ def stop(home: Path) -> bool:
         with place.locked():
             place.by_hand.unlink(missing_ok=True)
             if place.used():
-                watch(place)
+                server.watch(place)
                 return False
             return server.end(place)
 

@@ -76,6 +76,15 @@ def detach(command: Sequence[str | Path], **options: Any) -> None:
     )  # fmt: skip
 
 
+def watch(place: Place) -> None:
+    """Start a watcher, see `watch.py`. The caller has to be counted as a user already."""
+    paths = os.pathsep.join(str(Path(path).absolute()) for path in sys.path)
+    environment = {**cluster.environment(), "PYTHONPATH": paths}
+    program = Path(__file__).with_name("watch.py")
+    with Path(os.devnull).open("w") as nowhere:
+        detach([sys.executable, "-P", program, place.folder], stdout=nowhere, stderr=nowhere, env=environment)
+
+
 def _runs(place: Place) -> bool:
     return place.alive() or _postmaster(place) is not None
 

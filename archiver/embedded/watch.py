@@ -1,40 +1,53 @@
-"""A small process that outlives everybody who uses the server, and ends it if they were all killed."""
+"""A small process that outlives everybody who uses the server, and ends it if they were all killed.
+
+Run as a script with the place's folder: it imports next to nothing while it sleeps, and mostly never more.
+"""
 
 from __future__ import annotations
 
-import os
+import fcntl
 import sys
 from pathlib import Path
-
-from archiver.embedded import cluster, server
-from archiver.embedded.place import Place
-
-# It sleeps in flock with next to nothing imported, and takes up the rest when the last user is gone.
-_PROGRAM = """
-import fcntl, sys
-while True:
-    with open(sys.argv[1] + "/watched") as watched:
-        fcntl.flock(watched, fcntl.LOCK_EX)
-    from archiver.embedded.watch import end_if_unused
-    if end_if_unused(sys.argv[1]):
-        break
-"""
+from typing import IO
 
 
-def watch(place: Place) -> None:
-    """Start the watcher. The caller has to be counted as a user already."""
-    paths = os.pathsep.join(str(Path(path).absolute()) for path in sys.path)
-    environment = {**cluster.environment(), "PYTHONPATH": paths}
-    with Path(os.devnull).open("w") as nowhere:
-        server.detach([sys.executable, "-c", _PROGRAM, place.folder], stdout=nowhere, stderr=nowhere, env=environment)
+def watch(folder: Path) -> None:
+    """Wait until the last user is gone, however it went; end the server if it is still up."""
+    while True:
+        _take(folder / "watched", fcntl.LOCK_EX).close()
+        with _take(folder / "lock", fcntl.LOCK_EX):
+            if _free(folder / "server"):
+                return
+            if not _free(folder / "users"):
+                continue
+            if not (folder / "by-hand").exists():
+                _end(folder)
+            return
 
 
-def end_if_unused(folder: str) -> bool:
-    """End the server unless somebody uses it; True where there is nothing left to watch."""
-    place = Place(Path(folder), None)
-    with place.locked():
-        if place.used():
-            return False
-        if not place.by_hand.exists():
-            server.end(place)
+def _end(folder: Path) -> None:
+    from archiver.embedded import place, server  # a third of a second, spent only after a kill
+
+    server.end(place.Place(folder, None))
+
+
+def _free(path: Path) -> bool:
+    try:
+        _take(path, fcntl.LOCK_EX | fcntl.LOCK_NB).close()
+    except BlockingIOError:
+        return False
     return True
+
+
+def _take(path: Path, how: int) -> IO[str]:
+    file = path.open()  # never made here: the home may be about to be removed
+    try:
+        fcntl.flock(file, how)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+if __name__ == "__main__":
+    watch(Path(sys.argv[1]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,9 @@ from archiver.store.engine import translated
 
 if TYPE_CHECKING:
     from alembic.config import Config
+
+# Alembic keeps its context in globals: two threads of one process must not run it at once.
+_ONE_THREAD = threading.Lock()
 
 
 def _alembic() -> Config:
@@ -61,7 +65,7 @@ def migrate(engine: Engine, revision: str = "head") -> tuple[str | None, str | N
     before = current(engine)
     _refuse_newer(before)
     config = _alembic()
-    with translated(), engine.begin() as connection:
+    with _ONE_THREAD, translated(), engine.begin() as connection:
         config.attributes["connection"] = connection
         if revision == "base" or revision < (before or ""):
             command.downgrade(config, revision)

@@ -1,0 +1,39 @@
+"""The only SQL of the readers: the command line, the web page, the replayed Logs API.
+
+What comes out are the reporting views' rows, as dicts in the views' column order. Who adds something to read adds a
+module here, and functions that take a `Reader`.
+"""
+
+from archiver.queries.details import Body, body_of, details_named, raw_of
+from archiver.queries.flows import FlowRow, flows, key_of
+from archiver.queries.health import Health, health, judge
+from archiver.queries.reader import Json, Reader, Row, Value, reading
+from archiver.queries.runs import RunFilter, details_of, lines_of, run, runs, runs_named, steps_of
+from archiver.queries.statement import StatementRefused, statement
+
+__all__ = [
+    "Body",
+    "FlowRow",
+    "Health",
+    "Json",
+    "Reader",
+    "Row",
+    "RunFilter",
+    "StatementRefused",
+    "Value",
+    "body_of",
+    "details_named",
+    "details_of",
+    "flows",
+    "health",
+    "judge",
+    "key_of",
+    "lines_of",
+    "raw_of",
+    "reading",
+    "run",
+    "runs",
+    "runs_named",
+    "statement",
+    "steps_of",
+]

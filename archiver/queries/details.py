@@ -1,0 +1,67 @@
+"""Downloaded files, by the log that they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from archiver.queries.reader import Reader, Row
+
+TYPES = {"main": 1, "sub": 2, "line": 3}
+
+
+class Body(NamedTuple):
+    """What was kept of a file. `body` is what came (see archive.detail.body_form); `text` the document, indented."""
+
+    body_form: str | None
+    has_body: bool
+    text: str | None
+    document_changes: str | None
+    attempts: int
+    error: str | None
+
+
+def details_named(
+    reader: Reader, log_id: int, flow_keys: Sequence[int], types: Sequence[str] = tuple(TYPES)
+) -> list[Row]:
+    """Rows of reporting.detail, without their documents, of logs with this id: ids may meet between flows and types."""
+    found = reader.rows(
+        "SELECT flow_key, log_type, log_id FROM archive.detail"
+        " WHERE flow_key = ANY(%(keys)s) AND log_type = ANY(%(types)s) AND log_id = %(log_id)s"
+        " ORDER BY flow_key, log_type",
+        keys=list(flow_keys),
+        types=[TYPES[one] for one in types],
+        log_id=log_id,
+    )
+    names = {number: name for name, number in TYPES.items()}
+    rows: list[Row] = []
+    for row in found:
+        rows += reader.rows(
+            "SELECT * FROM reporting.detail"
+            " WHERE flow_key = %(flow_key)s AND log_id = %(log_id)s AND log_type = %(log_type)s",
+            **{**row, "log_type": names[row["log_type"]]},
+        )
+    return rows
+
+
+_OF = " FROM archive.detail WHERE flow_key = %(flow_key)s AND log_id = %(log_id)s AND log_type = %(log_type)s"
+
+
+def body_of(reader: Reader, one: Row) -> Body:
+    """What a row of reporting.detail leaves out."""
+    (row,) = reader.rows(
+        "SELECT body_form, body IS NOT NULL AS has_body, jsonb_pretty(document) AS text, document_changes, attempts,"
+        " error" + _OF,
+        **_key(one),
+    )
+    return Body(**row)
+
+
+def raw_of(reader: Reader, one: Row) -> bytes | None:
+    """The file as it came, byte for byte; None where there is none."""
+    (row,) = reader.rows("SELECT encode(body, 'hex') AS body" + _OF, **_key(one))
+    return None if row["body"] is None else bytes.fromhex(row["body"])
+
+
+def _key(one: Row) -> Row:
+    return {"flow_key": one["flow_key"], "log_id": one["log_id"], "log_type": TYPES[one["log_type"]]}

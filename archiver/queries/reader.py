@@ -1,0 +1,136 @@
+"""One read-only transaction, and what Postgres's values become in it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any, TypeAlias, cast
+
+import psycopg
+from psycopg.abc import Buffer
+from psycopg.adapt import AdaptersMap, Loader
+from psycopg.rows import dict_row
+from sqlalchemy import Engine
+
+Value: TypeAlias = Any  # None, bool, int, float, str, datetime (UTC), Json, or a list of these
+Row: TypeAlias = dict[str, Value]
+
+BATCH = 500  # rows that are in memory at once
+
+# What makes the texts of a session the same everywhere, whatever the role or the server says.
+_SETTINGS = {
+    "TimeZone": "UTC",
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "iso_8601",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+}
+
+
+class Json(str):
+    """JSON text as Postgres holds it, not parsed: every digit stays what it is."""
+
+    __slots__ = ()
+
+
+class _TextLoader(Loader):
+    def load(self, data: Buffer) -> str:
+        return bytes(data).decode()
+
+
+class _JsonLoader(Loader):
+    def load(self, data: Buffer) -> Json:
+        return Json(bytes(data).decode())
+
+
+class _NumericLoader(Loader):
+    def load(self, data: Buffer) -> str:
+        text = bytes(data).decode()
+        return text if text.strip("-").isalpha() else Json(text)  # NaN and Infinity are no JSON
+
+
+class _FloatLoader(Loader):
+    def load(self, data: Buffer) -> float | str:
+        value = float(data)
+        return value if math.isfinite(value) else bytes(data).decode()
+
+
+class _TimeLoader(Loader):
+    """A datetime in UTC; Postgres's own text for what Python has no datetime for: infinity, or the year 10,000."""
+
+    def load(self, data: Buffer) -> datetime | str:
+        text = bytes(data).decode()
+        try:
+            return datetime.fromisoformat(text).astimezone(UTC)
+        except (ValueError, OverflowError):
+            return text
+
+
+class _TimestampLoader(Loader):
+    def load(self, data: Buffer) -> str:
+        return bytes(data).decode().replace(" ", "T", 1)
+
+
+_TEXTS = ("date", "time", "timetz", "interval", "bytea", "uuid", "inet", "cidr")
+
+
+def _adapt(adapters: AdaptersMap) -> None:
+    for name in _TEXTS:
+        adapters.register_loader(name, _TextLoader)
+    for name in ("json", "jsonb"):
+        adapters.register_loader(name, _JsonLoader)
+    for name in ("float4", "float8"):
+        adapters.register_loader(name, _FloatLoader)
+    adapters.register_loader("numeric", _NumericLoader)
+    adapters.register_loader("timestamptz", _TimeLoader)
+    adapters.register_loader("timestamp", _TimestampLoader)
+
+
+@contextmanager
+def transaction(engine: Engine, **settings: str) -> Iterator[psycopg.Connection[Any]]:
+    """A transaction that reads one state of the database and can write nothing. `settings` hold until its end."""
+    ways = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+    with engine.connect().execution_options(**ways) as connection, connection.begin():
+        driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
+        for name, value in {**_SETTINGS, **settings}.items():
+            driver.execute("SELECT set_config(%s, %s, true)", (name, value))
+        yield driver
+
+
+def adapted(driver: psycopg.Connection[Any], name: str = "") -> psycopg.Cursor[Any] | psycopg.ServerCursor[Any]:
+    """A cursor that gives the values described at `Value`; with a name one whose rows stay on the server."""
+    cursor = driver.cursor(name) if name else driver.cursor()
+    _adapt(cursor.adapters)
+    return cursor
+
+
+class Reader:
+    """Asks in one transaction, so that all its answers belong together. Times are UTC."""
+
+    def __init__(self, driver: psycopg.Connection[Any]) -> None:
+        self._driver = driver
+        self._numbers = count(1)
+
+    def rows(self, statement: str, **bind: Any) -> list[Row]:
+        """All rows at once: for answers that are small by their nature."""
+        with adapted(self._driver) as cursor:
+            cursor.row_factory = dict_row
+            return cast("list[Row]", cursor.execute(statement, bind).fetchall())
+
+    def stream(self, statement: str, **bind: Any) -> Iterator[Row]:
+        """Rows as they are needed, a few hundred in memory at a time."""
+        with cast("psycopg.ServerCursor[Any]", adapted(self._driver, f"reader_{next(self._numbers)}")) as cursor:
+            cursor.row_factory = dict_row
+            cursor.itersize = BATCH
+            cursor.execute(statement, bind)
+            yield from cursor
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Reader]:
+    """A Reader for the length of the block. Raises the driver's errors; see `store.translated`."""
+    with transaction(engine) as driver:
+        yield Reader(driver)

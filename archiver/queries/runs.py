@@ -1,0 +1,137 @@
+"""Runs, and what belongs to one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from archiver.queries.reader import Reader, Row
+
+LARGEST_ID = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs: None and empty mean all. `since` is the first moment that counts, `until` the first that does not."""
+
+    flow_keys: Sequence[int] | None = None
+    statuses: Sequence[str] = ()
+    states: Sequence[str] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+# An unknown number is called `unknown (7)` by the views, and `unknown` by those who ask.
+_CHOSEN = """
+    (%(statuses)s::text[] IS NULL OR split_part(status, ' ', 1) = ANY(%(statuses)s))
+    AND (%(states)s::text[] IS NULL OR split_part(state, ' ', 1) = ANY(%(states)s))
+    AND (%(since)s::timestamptz IS NULL OR started_at >= %(since)s)
+    AND (%(until)s::timestamptz IS NULL OR started_at < %(until)s)
+"""
+# The newest few of each flow by its index, then the newest of these: no sort of the whole table.
+_NEWEST = f"""
+    SELECT r.* FROM archive.flow f
+    CROSS JOIN LATERAL (
+        SELECT * FROM reporting.run WHERE flow_key = f.flow_key AND {_CHOSEN}
+        ORDER BY started_at DESC, log_id DESC LIMIT %(limit)s
+    ) r
+    WHERE %(flow_keys)s::int[] IS NULL OR f.flow_key = ANY(%(flow_keys)s)
+    ORDER BY r.started_at DESC, r.flow_key, r.log_id DESC LIMIT %(limit)s
+"""
+_ALL = f"""
+    SELECT * FROM reporting.run WHERE (%(flow_keys)s::int[] IS NULL OR flow_key = ANY(%(flow_keys)s)) AND {_CHOSEN}
+    ORDER BY started_at DESC, flow_key, log_id DESC
+"""
+
+
+def runs(reader: Reader, which: RunFilter, limit: int | None = None) -> Iterator[Row]:
+    """Rows of reporting.run, newest first."""
+    return reader.stream(
+        _ALL if limit is None else _NEWEST,
+        flow_keys=None if which.flow_keys is None else list(which.flow_keys),
+        statuses=list(which.statuses) or None,
+        states=list(which.states) or None,
+        since=which.since,
+        until=which.until,
+        limit=limit,
+    )
+
+
+def run(reader: Reader, flow_key: int, log_id: int) -> Row:
+    """One row of reporting.run that is known to be there."""
+    (row,) = reader.rows(
+        "SELECT * FROM reporting.run WHERE flow_key = %(flow_key)s AND log_id = %(log_id)s",
+        flow_key=flow_key,
+        log_id=log_id,
+    )
+    return row
+
+
+# First what is called so, by index; then what begins so; then the run of a step or line that has this log id.
+_EXACT = """
+    SELECT flow_key, log_id FROM archive.run WHERE flow_key = ANY(%(keys)s) AND filename_uuid = %(word)s
+    UNION SELECT flow_key, log_id FROM archive.run WHERE flow_key = ANY(%(keys)s)
+        AND filename_uuid IS NULL AND original_filename_uuid = %(word)s
+    UNION SELECT flow_key, log_id FROM archive.run WHERE flow_key = ANY(%(keys)s) AND log_id = %(number)s
+"""
+_BEGINS = """
+    SELECT flow_key, log_id FROM archive.run WHERE flow_key = ANY(%(keys)s)
+        AND starts_with(coalesce(filename_uuid, original_filename_uuid), %(word)s)
+    ORDER BY created DESC LIMIT %(most)s
+"""
+_WITHIN = """
+    SELECT flow_key, run_log_id AS log_id FROM archive.step WHERE flow_key = ANY(%(keys)s) AND log_id = %(number)s
+    UNION SELECT r.flow_key, r.log_id FROM archive.line l
+        JOIN archive.run r ON r.flow_key = l.flow_key AND r.filename_uuid = l.original_filename_uuid
+        WHERE l.flow_key = ANY(%(keys)s) AND l.log_id = %(number)s
+"""
+
+
+def runs_named(reader: Reader, word: str, flow_keys: Sequence[int], most: int = 20) -> list[Row]:
+    """The runs, newest first, that `word` may mean: a run id or the beginning of one, or a log id, also of a step or
+    a line. At most `most` that begin so."""
+    number = int(word) if word.isascii() and word.isdigit() and int(word) <= LARGEST_ID else None
+    bind = {"word": word, "number": number, "keys": list(flow_keys), "most": most}
+    for statement in (_EXACT, _WITHIN, _BEGINS) if number is not None else (_EXACT, _BEGINS):
+        found = reader.rows(statement, **bind)
+        if found:
+            rows = [run(reader, row["flow_key"], row["log_id"]) for row in found]
+            return sorted(rows, key=lambda row: str(row["started_at"]), reverse=True)
+    return []
+
+
+def steps_of(reader: Reader, one: Row) -> list[Row]:
+    """The steps of a row of reporting.run, in their order."""
+    return reader.rows(
+        "SELECT * FROM reporting.step WHERE flow_key = %(flow_key)s AND log_id = ANY(ARRAY("
+        "  SELECT log_id FROM archive.step WHERE flow_key = %(flow_key)s AND run_log_id = %(log_id)s))"
+        " ORDER BY flow_order, started_at, log_id",
+        flow_key=one["flow_key"],
+        log_id=one["log_id"],
+    )
+
+
+def lines_of(reader: Reader, one: Row, limit: int | None = None) -> Iterator[Row]:
+    """The lines of a row of reporting.run, failed ones first."""
+    return reader.stream(
+        "SELECT * FROM reporting.line WHERE flow_key = %(flow_key)s AND run_id = %(run_id)s"
+        " ORDER BY is_failed DESC, row_num, created_at, log_id LIMIT %(limit)s",
+        flow_key=one["flow_key"],
+        run_id=one["run_id"],
+        limit=limit,
+    )
+
+
+def details_of(reader: Reader, one: Row, limit: int | None = None) -> Iterator[Row]:
+    """The rows of reporting.detail of a row of reporting.run: its own, then those of steps and lines."""
+    return reader.stream(
+        "SELECT * FROM reporting.detail WHERE flow_key = %(flow_key)s AND log_id = ANY(ARRAY("
+        "  SELECT log_id FROM archive.detail WHERE flow_key = %(flow_key)s AND run_log_id = %(log_id)s))"
+        " AND run_id IS NOT DISTINCT FROM %(run_id)s"
+        " ORDER BY array_position(ARRAY['main', 'sub', 'line'], log_type), log_id LIMIT %(limit)s",
+        flow_key=one["flow_key"],
+        log_id=one["log_id"],
+        run_id=one["run_id"],
+        limit=limit,
+    )

@@ -1,0 +1,211 @@
+"""The calls of the Logs API."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from typing import NamedTuple, Self
+from urllib.parse import urlencode
+
+from archiver.client.channel import Answer, Ask, Channel
+from archiver.client.login import Login, LoginHold, is_token
+from archiver.client.pace import READING
+from archiver.client.wire import RequestNote, Wire
+from archiver.client.words import server_words
+from archiver.config import Flow, Integrator
+from archiver.errors import ConfigError, PageUnreadable, RequestRefused
+from archiver.logs import EMPTY_PAGE, LogType, Page, parse_page
+
+PAGE_CAP = 64 * 1024 * 1024  # decoded bytes of a page; 100 rows have some 50,000
+DOWNLOAD_CAP = 256 * 1024 * 1024
+_READS = 3  # of a page that cannot be read
+# Which spelling the vendor's page has for each path comes first.
+_SPELLINGS = {"/logs": ("projectid", "projectId"), "/logs/download": ("projectId", "projectid")}
+
+Query = dict[str, object]
+
+
+class Download(NamedTuple):
+    """A log file as it came, its Content-Encoding undone; without its body where it is longer than DOWNLOAD_CAP.
+
+    A body is as long as the Integrator said. Where it did not say, it may have been cut: only the zip's CRC can tell.
+    """
+
+    body: bytes
+    too_large: bool = False
+
+
+class Client:
+    """One Integrator, for any number of threads: its rate, connections and login are shared by all of them.
+
+    `wait` takes the place of the waiting between requests (seconds), `on_request` is called after each of them, in the
+    thread that made it. Every call raises SourceUnavailable for what may pass, LoginRefused for refused credentials,
+    RequestRefused for what the Integrator will not answer; after `close`, and in calls then under way, the first.
+    """
+
+    def __init__(
+        self,
+        integrator: Integrator,
+        hold: LoginHold,
+        *,
+        wait: Callable[[float], object] | None = None,
+        on_request: Callable[[RequestNote], None] | None = None,
+    ) -> None:
+        if integrator.token is not None and not is_token(integrator.token.get_secret_value()):
+            raise ConfigError([f"integrators.{integrator.name}.token: is no token; it must be one printable word"])
+        self._integrator = integrator
+        self._wire = Wire(integrator, on_request, wait)
+        self._login = Login(integrator, hold, self._wire)
+        self._stop = self._wire.stop_event()
+        self._spelling: dict[str, str] = {}
+        self._readers: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def requests(self) -> int:
+        """HTTP requests sent so far: logins, and each try, included."""
+        return self._wire.requests
+
+    @property
+    def connections(self) -> int:
+        """Requests that may be under way at the same time."""
+        return self._integrator.connections
+
+    def close(self) -> None:
+        """End the calls under way in other threads, and all connections. Does not wait for those threads."""
+        self._wire.close()
+        with self._lock:
+            if self._readers is not None:
+                self._readers.shutdown(wait=False, cancel_futures=True)
+
+    def login(self) -> None:
+        """Log in now, to see whether the credentials hold. Does nothing for a fixed token."""
+        self._login.renew()
+
+    def list_logs(self, flow: Flow, log_type: LogType, *, limit: int, page: int, run_id: str | None = None) -> Page:
+        """One page of a flow's logs, of all or of one run (the execution id `run_id`); a 404 is an empty one.
+
+        Its signpost is the answer's HTTP `Date` less the seconds that the request took. Raises PageUnreadable where
+        the answer is no page even when asked for again.
+        """
+        return self._list(flow, _query(flow, log_type, limit, page, run_id), self._stop)
+
+    def list_pages(
+        self, flow: Flow, log_type: LogType, asks: Iterable[tuple[int, int]], *, run_id: str | None = None
+    ) -> Generator[Page, None, None]:
+        """The pages `(limit, page)` in the order asked, fetched ahead over all connections.
+
+        `asks` is read as far as `connections` pages ahead. An error comes where its page would have come. When the
+        iterator is closed, what is under way ends by itself and nothing new is asked for.
+        """
+        stop = self._wire.stop_event()
+        ahead: deque[Future[Page]] = deque()
+        rest = iter(asks)
+        try:
+            while True:
+                while len(ahead) < self.connections and (ask := next(rest, None)) is not None:
+                    ahead.append(self._fetch(flow, _query(flow, log_type, *ask, run_id), stop))
+                if not ahead:
+                    return
+                try:
+                    page = ahead.popleft().result()
+                except CancelledError as exc:
+                    raise self._wire.ended() from exc
+                yield page
+        finally:
+            stop.set()
+            for fetch in ahead:
+                fetch.cancel()
+
+    def download(self, flow: Flow, log_id: int) -> Download | None:
+        """The file of a log, None where there is none (404)."""
+        query: Query = {"id": log_id, "flowId": flow.flow_id, "projectslug": flow.project_slug}
+        answer = self._get("/logs/download", flow, query, DOWNLOAD_CAP, self._stop)
+        return None if answer.status == 404 else Download(answer.body, answer.too_large)
+
+    def _fetch(self, flow: Flow, query: Query, stop: threading.Event) -> Future[Page]:
+        with self._lock:
+            if self._wire.closed:
+                raise self._wire.ended()
+            if self._readers is None:
+                self._readers = ThreadPoolExecutor(self.connections, "client-pages")
+            return self._readers.submit(self._list, flow, query, stop)
+
+    def _list(self, flow: Flow, query: Query, stop: threading.Event) -> Page:
+        read = 1
+        while True:
+            answer = self._get("/logs", flow, query, PAGE_CAP, stop)
+            try:
+                return self._page(answer)
+            except PageUnreadable as exc:
+                if read == _READS or answer.too_large:
+                    raise PageUnreadable(f"integrator {self._integrator.name}, flow {flow.name}: {exc}") from exc
+            self._wire.pause(0.25 * 2**read, stop)
+            read += 1
+
+    def _page(self, answer: Answer) -> Page:
+        if answer.too_large:
+            raise PageUnreadable(f"a page of more than {PAGE_CAP:,} bytes; it was not read")
+        page = EMPTY_PAGE if answer.status == 404 else parse_page(answer.body)
+        return Page(page.rows, page.count, page.limit, _signpost(answer))
+
+    def _get(self, path: str, flow: Flow, query: Query, cap: int, stop: threading.Event) -> Answer:
+        """The answer, 200 or 404, with whichever spelling of the project parameter the Integrator takes."""
+        known = self._spelling.get(path)
+        for spelling in (known,) if known else _SPELLINGS[path]:
+            answer = self._send(path, {**query, spelling: flow.project_id}, cap, stop)
+            if answer.status in (200, 404):
+                self._spelling[path] = spelling
+                return answer
+            if answer.status != 400:
+                break
+        if answer.status < 300:
+            raise PageUnreadable(f"integrator {self._integrator.name}: {path} answered {answer.status} instead of 200")
+        if answer.status < 400:
+            what = f"{path} answered {answer.status}, a redirect, which is not followed; check base_url"
+            raise self._wire.unavailable(what, answer.status)
+        said = server_words(answer.body, self._login.secrets())
+        raise RequestRefused(
+            f"integrator {self._integrator.name} answered {answer.status} to {path} for flow {flow.name} "
+            f"(flow id {flow.flow_id}, project id {flow.project_id}): {said or 'no reason given'}"
+        )
+
+    def _send(self, path: str, query: Query, cap: int, stop: threading.Event) -> Answer:
+        text = urlencode(query)
+
+        def send(token: str, channel: Channel | None) -> Answer:
+            ask = Ask("GET", path, text, {"Authorization": "Bearer " + token}, stop, cap)
+            return self._wire.ask(ask, READING, channel, paid=channel is not None)
+
+        return self._login.authorised(send)
+
+
+def _query(flow: Flow, log_type: LogType, limit: int, page: int, run_id: str | None) -> Query:
+    query: Query = {"flowId": flow.flow_id, "log_type": int(log_type), "limit": limit, "page": page}
+    if run_id is not None:
+        query["filename_uuid" if log_type is LogType.MAIN else "original_filename_uuid"] = run_id
+    return query
+
+
+def _signpost(answer: Answer) -> datetime | None:
+    try:
+        return _date(answer.headers.get("Date", "")) - timedelta(seconds=answer.seconds)
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+@lru_cache(maxsize=64)
+def _date(text: str) -> datetime:
+    date = parsedate_to_datetime(text)
+    return date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)

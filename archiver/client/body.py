@@ -1,0 +1,70 @@
+"""The body of an answer: read to its end, its compression undone, and never more of it than a cap."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from collections.abc import Iterable, Iterator
+
+from urllib3 import BaseHTTPResponse
+from urllib3.exceptions import DecodeError, ProtocolError
+
+ENCODING = "gzip"  # the one that is asked for and understood
+_PLAIN_READ = 1024 * 1024
+_GZIP_READ = 64 * 1024  # small, for the rest of a read is copied at the end of each gzip member
+_PIECE = 1024 * 1024  # decoded bytes
+
+
+def read(response: BaseHTTPResponse, cap: int) -> bytes | None:
+    """The decoded body, None where it is longer than `cap` bytes; one that is shorter than its head says raises.
+
+    A plain body without a stated length may have been cut all the same: only who reads it can tell. Raises what
+    urllib3 raises.
+    """
+    body = io.BytesIO()
+    if (response.length_remaining or 0) <= cap:
+        for piece in _pieces(response):
+            if body.tell() + len(piece) > cap:
+                break
+            body.write(piece)
+        else:
+            return body.getvalue()
+    response.close()
+    return None
+
+
+def _pieces(response: BaseHTTPResponse) -> Iterator[bytes]:
+    encoding = response.headers.get("Content-Encoding", "").strip().lower()
+    if encoding in ("", "identity"):
+        return _reads(response, _PLAIN_READ)
+    if encoding in ("gzip", "x-gzip"):
+        return _gunzip(_reads(response, _GZIP_READ))
+    raise DecodeError("an unknown Content-Encoding")
+
+
+def _reads(response: BaseHTTPResponse, size: int) -> Iterator[bytes]:
+    while data := response.read(size, decode_content=False):
+        yield data
+
+
+def _gunzip(reads: Iterable[bytes]) -> Iterator[bytes]:
+    """Undo gzip in pieces, of any number of members, as the format allows.
+
+    urllib3 could do it; but up to 2.8 a member that ends exactly where a piece ends makes its input double with every
+    further piece, which a server can use to fill the memory.
+    """
+    stream, members = zlib.decompressobj(31), 0
+    for data in reads:
+        rest = data
+        while rest:
+            if stream.eof:
+                stream, members = zlib.decompressobj(31), members + 1
+            try:
+                yield stream.decompress(rest, _PIECE)
+            except zlib.error as exc:
+                if members:  # what follows a whole member and is none is padding
+                    return
+                raise DecodeError("not gzip") from exc
+            rest = stream.unconsumed_tail or stream.unused_data
+    if not stream.eof:
+        raise ProtocolError("the gzip stream has no end")

@@ -1,0 +1,166 @@
+"""One connection to the Integrator, and one try of a request on it."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Mapping
+from functools import partial
+from http.client import RemoteDisconnected
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies, select_proxy
+from urllib3 import HTTPConnectionPool, Timeout
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HTTPError, ReadTimeoutError
+
+from archiver.client.body import ENCODING, read
+from archiver.client.deadline import Plug, Watchdog
+from archiver.config import Integrator
+from archiver.errors import ConfigError
+
+CONNECT_SECONDS = 5.0  # for one address and for the TLS handshake; also how late a stopping daemon may be
+SMALL = 64 * 1024  # bytes read of a login or of an answer that is no success
+_CLOSED = (RemoteDisconnected, ConnectionResetError, BrokenPipeError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
+
+
+class Ask(NamedTuple):
+    """A request. `cap`: decoded bytes that are read of its answer; `stop`: the caller wants it no more."""
+
+    method: str
+    path: str
+    query: str
+    headers: dict[str, str]
+    stop: threading.Event
+    cap: int
+    body: bytes | None = None
+
+
+class Answer(NamedTuple):
+    """An answer, read to its end. `seconds` went by from before sending until its headers were here."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    seconds: float
+    too_large: bool = False
+
+
+class Overdue(Exception):
+    """The deadline passed, or the client was closed."""
+
+
+class Channel:
+    """One connection, one request at a time. Not for two threads at once."""
+
+    def __init__(self, integrator: Integrator, watchdog: Watchdog) -> None:
+        self._plug = Plug()
+        self._answered = False  # whether the headers of the try under way are here
+        self._watchdog = watchdog
+        self._seconds = integrator.timeout.total_seconds()
+        self._timeout = Timeout(connect=min(CONNECT_SECONDS, self._seconds), read=self._seconds)
+        adapter = _Adapter(pool_connections=1, pool_maxsize=1)
+        self._pool, self._prefix, self._headers = adapter.route(integrator, self._plug)
+
+    def exchange(self, ask: Ask) -> Answer:
+        """Try once. Raises Overdue, or whatever urllib3 raises."""
+        self._plug.start()
+        self._watchdog.watch(self._plug, time.monotonic() + self._seconds)
+        try:
+            answer = self._exchange(ask)
+        except (HTTPError, OSError) as exc:
+            if self._plug.pulled or isinstance(exc, ReadTimeoutError):
+                raise Overdue from None
+            raise
+        finally:
+            self._watchdog.done(self._plug)
+            self._plug.tidy()
+        if self._plug.pulled:  # a pulled plug may look like the regular end of a body
+            raise Overdue
+        return answer
+
+    def was_stale(self, exc: Exception) -> bool:
+        """Whether the last try only met a kept connection that the server had closed: it never saw the request."""
+        closed = any(isinstance(cause, _CLOSED) for cause in (*exc.args, exc.__cause__))
+        return closed and not self._answered and not self._plug.fresh
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        self._pool.close()
+        self._plug.unplug()
+
+    def _exchange(self, ask: Ask) -> Answer:
+        self._answered = False
+        started = time.monotonic()
+        response = self._pool.urlopen(
+            ask.method,
+            f"{self._prefix}{ask.path}?{ask.query}" if ask.query else self._prefix + ask.path,
+            body=ask.body,
+            headers=self._headers | ask.headers,
+            retries=False,
+            redirect=False,
+            assert_same_host=False,  # the target is built from base_url alone; behind a proxy the pool is the proxy's
+            timeout=self._timeout,
+            preload_content=False,
+        )
+        seconds = time.monotonic() - started
+        self._answered = True
+        content = read(response, ask.cap if response.status == 200 else SMALL)
+        return Answer(response.status, response.headers, content or b"", seconds, content is None)
+
+
+class _Adapter(HTTPAdapter):
+    """What requests knows of certificates and proxies, without the rest of a session."""
+
+    def route(self, integrator: Integrator, plug: Plug) -> tuple[HTTPConnectionPool, str, dict[str, str]]:
+        """A pool of one connection to the Integrator, what every path begins with, and the headers of every request."""
+        url = integrator.base_url
+        request = requests.Request("GET", url).prepare()
+        proxies = _proxies(integrator)
+        verify = str(integrator.ca_file) if integrator.ca_file else True
+        try:
+            pool: Any = self.get_connection_with_tls_context(request, verify, proxies)
+            self.cert_verify(pool, url, verify, None)  # type: ignore[no-untyped-call]
+        except (OSError, ValueError):
+            # Their text may hold the proxy's password.
+            setting = f"integrators.{integrator.name}"
+            raise ConfigError([f"{setting}: base_url, proxy or ca_file cannot be used"]) from None
+        pool.ConnectionCls = partial(_Secure if pool.scheme == "https" else _Plain, plug=plug)
+        headers = {"User-Agent": "archiver", "Accept": "*/*", "Accept-Encoding": ENCODING}
+        proxy = select_proxy(url, proxies)
+        if proxy and url.lower().startswith("http:"):  # such a proxy wants the whole URL, and no tunnel
+            return pool, url, headers | self.proxy_headers(proxy)
+        return pool, urlsplit(url).path.rstrip("/"), headers
+
+
+def _proxies(integrator: Integrator) -> dict[str, str]:
+    if integrator.proxy == "environment":
+        return dict(get_environ_proxies(integrator.base_url))
+    return {"all": integrator.proxy} if integrator.proxy else {}
+
+
+class _Plain(HTTPConnection):
+    def __init__(self, *args: Any, plug: Plug, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._plug = plug
+
+    def _new_conn(self) -> socket.socket:
+        made = super()._new_conn()
+        self._plug.insert(made, self)
+        return made
+
+
+class _Secure(HTTPSConnection):
+    def __init__(self, *args: Any, plug: Plug, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._plug = plug
+
+    def _new_conn(self) -> socket.socket:
+        made = super()._new_conn()
+        self._plug.insert(made, self)
+        return made

@@ -1,0 +1,211 @@
+"""One call as several tries: who may send when, what is worth another try, and how long to wait for it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import NamedTuple
+from weakref import WeakSet
+
+from urllib3 import HTTPResponse
+from urllib3.exceptions import HTTPError
+
+from archiver.client import words
+from archiver.client.channel import Answer, Ask, Channel, Overdue
+from archiver.client.deadline import Watchdog
+from archiver.client.pace import LONGEST_PAUSE, LONGEST_REST, Patience, Rate, is_passing, retry_after
+from archiver.config import Integrator
+from archiver.errors import SourceUnavailable
+
+
+class RequestNote(NamedTuple):
+    """One try of one request, for logs and metrics: no query, no header. `status` is None where no answer came."""
+
+    method: str
+    path: str
+    status: int | None
+    seconds: float
+    bytes: int
+    attempt: int
+
+
+@dataclass(slots=True)
+class _Call:
+    """A request with what was spent on it so far."""
+
+    ask: Ask
+    patience: Patience
+    attempts: int = 0
+    seconds: float = 0.0  # on the wire, pauses not counted
+
+
+class Wire:
+    """All connections to one Integrator, shared by all threads, within its rate."""
+
+    def __init__(
+        self,
+        integrator: Integrator,
+        on_request: Callable[[RequestNote], None] | None,
+        wait: Callable[[float], object] | None,
+    ) -> None:
+        self._closing = threading.Event()
+        self.requests = 0
+        self._integrator = integrator
+        self._on_request = on_request
+        self._wait = wait
+        self._rate = Rate(integrator.requests_per_second)
+        self._watchdog = Watchdog()
+        self._change = threading.Condition()
+        # A stack: the connection used last is used next, so that few of them go stale.
+        self._idle = [Channel(integrator, self._watchdog) for _ in range(integrator.connections)]
+        self._stops: WeakSet[threading.Event] = WeakSet()
+
+    @property
+    def closed(self) -> bool:
+        return self._closing.is_set()
+
+    def ask(self, ask: Ask, patience: Patience, channel: Channel | None = None, *, paid: bool = False) -> Answer:
+        """The answer to a request, whatever its status, unless that is 429 or 5xx to the end.
+
+        `channel` is one that the caller holds already, `paid` says that `pay` was called for the first try. A try has
+        `timeout` seconds; none is begun, and none ended by its deadline is repeated, after that much time on the wire.
+        Raises SourceUnavailable.
+        """
+        call = _Call(ask, patience)
+        while True:
+            answer, exc = None, None
+            try:
+                answer = self._try(call, channel, paid)
+            except Overdue:
+                raise self._overdue() from None
+            except (HTTPError, OSError) as broken:
+                exc = broken
+            if answer is not None and not is_passing(answer.status):
+                return answer
+            self._before_another(call, answer, exc)
+            paid = False
+
+    @contextmanager
+    def channel(self) -> Iterator[Channel]:
+        """A connection for this thread alone, as soon as one is free."""
+        with self._change:
+            self._change.wait_for(lambda: self._idle or self.closed)
+            if self._closing.is_set():
+                raise self.ended()
+            channel = self._idle.pop()
+        try:
+            yield channel
+        finally:
+            with self._change:
+                if self._closing.is_set():
+                    channel.close()
+                else:
+                    self._idle.append(channel)
+                    self._change.notify()
+
+    def pay(self, stop: threading.Event) -> None:
+        """Wait until the rate allows one more request."""
+        now = time.monotonic()
+        if (rest := self._rate.resting(now)) > LONGEST_PAUSE:
+            raise self.unavailable(f"it asked to be left alone for {rest:,.0f} s more", 429)
+        self.pause(self._rate.reserve(now), stop)
+
+    def pause(self, seconds: float, stop: threading.Event) -> None:
+        """Wait, unless the caller or the client stops. Raises SourceUnavailable then."""
+        if seconds > 0:
+            (self._wait or stop.wait)(seconds)
+        if stop.is_set():
+            raise self.ended()
+
+    def stop_event(self) -> threading.Event:
+        """An event that ends the waiting of the calls that carry it; closing the client sets it too."""
+        stop = threading.Event()
+        with self._change:
+            self._stops.add(stop)
+            if self.closed:
+                stop.set()
+        return stop
+
+    def unavailable(self, what: str, status: int | None = None) -> SourceUnavailable:
+        """The error for a passing fault, in the words of all of them."""
+        return SourceUnavailable(f"integrator {self._integrator.name}, {self._integrator.base_url}: {what}", status)
+
+    def ended(self) -> SourceUnavailable:
+        """The error for a call that nobody waits for any more."""
+        return self.unavailable("the client was closed" if self.closed else "the call was given up")
+
+    def close(self) -> None:
+        """End every call under way."""
+        with self._change:
+            self._closing.set()
+            for stop in self._stops:
+                stop.set()
+            idle, self._idle = self._idle, []
+            self._change.notify_all()
+        self._watchdog.close()
+        for channel in idle:
+            channel.close()
+
+    def _try(self, call: _Call, channel: Channel | None, paid: bool) -> Answer:
+        with nullcontext(channel) if channel else self.channel() as mine:
+            if not paid:
+                self.pay(call.ask.stop)
+            try:
+                return self._exchange(call, mine)
+            except HTTPError as exc:
+                if not mine.was_stale(exc):
+                    raise
+            self.pay(call.ask.stop)
+            return self._exchange(call, mine)
+
+    def _exchange(self, call: _Call, channel: Channel) -> Answer:
+        ask = call.ask
+        call.attempts += 1
+        with self._change:
+            self.requests += 1
+        started = time.monotonic()
+        answer = None
+        try:
+            answer = channel.exchange(ask)
+        finally:
+            seconds = time.monotonic() - started
+            call.seconds += seconds
+            if self._on_request is not None:
+                status, size = (answer.status, len(answer.body)) if answer else (None, 0)
+                self._on_request(RequestNote(ask.method, ask.path, status, seconds, size, call.attempts))
+        return answer
+
+    def _before_another(self, call: _Call, answer: Answer | None, exc: Exception | None) -> None:
+        """Wait for the next try of a request that failed, or raise where there shall be none."""
+        asked, response = 0.0, None
+        if answer is not None:
+            asked = retry_after(answer.headers)
+            response = HTTPResponse(status=answer.status)
+        if asked:
+            self._rate.rest(time.monotonic() + min(asked, LONGEST_REST))
+        late = call.seconds >= self._integrator.timeout.total_seconds()
+        if asked > LONGEST_PAUSE or late or (exc is not None and words.is_hopeless(exc)):
+            raise self._given_up(call, answer, exc, asked)
+        try:
+            call.patience = call.patience.increment(call.ask.method, call.ask.path, response, exc)
+        except HTTPError:
+            raise self._given_up(call, answer, exc, asked) from None
+        self.pause(asked + call.patience.get_backoff_time(), call.ask.stop)
+
+    def _given_up(self, call: _Call, answer: Answer | None, exc: Exception | None, asked: float) -> SourceUnavailable:
+        if exc is not None:
+            return SourceUnavailable(words.fault(exc, self._integrator))
+        status = answer.status if answer else None
+        pause = f", and asked for a pause of {asked:,.0f} s" if asked else ""
+        tries = f" {call.attempts} times" if call.attempts > 1 else ""
+        return self.unavailable(f"{call.ask.path} answered {status}{tries}{pause}", status)
+
+    def _overdue(self) -> SourceUnavailable:
+        if self.closed:
+            return self.ended()
+        seconds = self._integrator.timeout.total_seconds()
+        setting = f"integrators.{self._integrator.name}.timeout"
+        return self.unavailable(f"no complete answer within {seconds:g} s ({setting})")

@@ -6,7 +6,7 @@ module here, and functions that take a `Reader`.
 
 from archiver.queries.details import Body, body_of, details_named, raw_of
 from archiver.queries.flows import FlowRow, flows, key_of
-from archiver.queries.health import Health, health, judge
+from archiver.queries.health import Health, health, health_columns, judge
 from archiver.queries.reader import Json, Reader, Row, Value, reading
 from archiver.queries.runs import RunFilter, details_of, lines_of, run, runs, runs_named, steps_of
 from archiver.queries.statement import StatementRefused, statement
@@ -26,6 +26,7 @@ __all__ = [
     "details_of",
     "flows",
     "health",
+    "health_columns",
     "judge",
     "key_of",
     "lines_of",

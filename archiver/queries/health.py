@@ -52,6 +52,11 @@ def health(reader: Reader, flow_keys: Sequence[int] | None = None) -> list[Row]:
     return reader.rows(_HEALTH, keys=None if flow_keys is None else list(flow_keys))
 
 
+def health_columns(reader: Reader) -> list[str]:
+    """The names of the columns of `health`: for flows that the archive has not met."""
+    return reader.columns(_HEALTH, keys=[])
+
+
 @dataclass(frozen=True, slots=True)
 class Health:
     """A row of `health`, judged. `condition`: up to date, catching up, not polled yet, overdue, failing, incomplete.

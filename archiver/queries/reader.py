@@ -120,6 +120,11 @@ class Reader:
             cursor.row_factory = dict_row
             return cast("list[Row]", cursor.execute(statement, bind).fetchall())
 
+    def columns(self, statement: str, **bind: Any) -> list[str]:
+        """The names of a statement's columns."""
+        with adapted(self._driver) as cursor:
+            return [column.name for column in cursor.execute(statement, bind).description or ()]
+
     def stream(self, statement: str, **bind: Any) -> Iterator[Row]:
         """Rows as they are needed, a few hundred in memory at a time."""
         with cast("psycopg.ServerCursor[Any]", adapted(self._driver, f"reader_{next(self._numbers)}")) as cursor:

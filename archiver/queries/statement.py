@@ -15,7 +15,10 @@ from archiver.errors import OperatorError
 from archiver.queries.reader import BATCH, Value, adapted, transaction
 
 # What a cursor on the server can be declared for. Anything else (SHOW, EXPLAIN) has a short answer.
-_QUERY = re.compile(r"(?:\s|\(|--[^\n]*\n|/\*.*?\*/)*(?:select|with|values|table)\b", re.IGNORECASE | re.DOTALL)
+_BEFORE = r"(?:\s|\(|--[^\n]*\n|/\*.*?\*/)*"
+_QUERY = re.compile(_BEFORE + r"(?:select|with|values|table)\b", re.IGNORECASE | re.DOTALL)
+_COPY = re.compile(_BEFORE + r"copy\b", re.IGNORECASE | re.DOTALL)
+_DECLARED = len('DECLARE "statement" CURSOR FOR ')  # what psycopg puts before it
 # The server's and the connection's troubles are not the statement's fault.
 _NOT_ITS_FAULT = ("08", "53", "57P", "58", "XX")
 
@@ -39,6 +42,8 @@ def statement(engine: Engine, text: str, timeout: timedelta) -> Iterator[Answer]
     """
     if "\0" in text or not text.strip():
         raise StatementRefused("there is no statement to run: archiver sql 'SELECT …'")
+    if _COPY.match(text):
+        raise StatementRefused("COPY is none of the statements that can be run here: SELECT it, with --csv")
     milliseconds = max(1, int(timeout.total_seconds() * 1000))
     try:
         with transaction(engine, search_path="reporting", statement_timeout=str(milliseconds)) as driver:
@@ -48,7 +53,7 @@ def statement(engine: Engine, text: str, timeout: timedelta) -> Iterator[Answer]
             raise StatementRefused("the statement returns no rows") from exc
         if exc.sqlstate is None or exc.sqlstate.startswith(_NOT_ITS_FAULT):
             raise
-        raise StatementRefused(_reason(exc, timeout)) from exc
+        raise StatementRefused(_reason(exc, text, timeout)) from exc
 
 
 def _answered(driver: psycopg.Connection[tuple[Value, ...]], text: str) -> Iterator[Answer]:
@@ -74,12 +79,13 @@ def _columns(cursor: psycopg.Cursor[tuple[Value, ...]] | psycopg.ServerCursor[tu
     return names
 
 
-def _reason(exc: psycopg.Error, timeout: timedelta) -> str:
+def _reason(exc: psycopg.Error, text: str, timeout: timedelta) -> str:
     if exc.sqlstate == "57014":
         return f"the statement took longer than {timeout.total_seconds():g} s: give it more with --timeout 10m"
     if exc.sqlstate == "25006":
         return f"only reading is possible here: {exc.diag.message_primary}"
     words = f"{exc.diag.message_primary or type(exc).__name__} (SQLSTATE {exc.sqlstate})"
     if exc.diag.statement_position:
-        words += f", at character {exc.diag.statement_position}"
+        before = _DECLARED if _QUERY.match(text) else 0
+        words += f", at character {int(exc.diag.statement_position) - before}"
     return f"{words}\n{exc.diag.message_hint}" if exc.diag.message_hint else words

@@ -1,0 +1,130 @@
+"""The command line: the contract with people and scripts.
+
+Exit status: 0 done and healthy; 1 it worked, but something is not well; 2 the call, the configuration or a thing it
+needs is wrong. Errors are one or two lines on standard error. What a command needs, it imports itself: `--help` has to
+be quick. A new command is a module with a `typer.Typer()` of its own, added below.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from archiver.cli import check, db, demo, operate, read, show, status
+from archiver.cli.call import Call
+from archiver.cli.options import DATABASE
+from archiver.cli.output import PipeClosed
+from archiver.cli.words import clean_lines
+from archiver.errors import ArchiverError, ConfigError
+
+__all__ = ["app", "main"]
+
+GLOBAL = ("--config", "--debug", "--version")
+
+app = typer.Typer(
+    name="archiver",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for room in (demo.one, operate.work, check.one, status.one, read.read, show.one):
+    app.add_typer(room)
+app.add_typer(db.db, name="db", rich_help_panel=DATABASE)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"archiver {version('archiver')}\n")
+        raise typer.Exit
+
+
+@app.callback(
+    epilog="Exit status: 0 done and healthy, 1 something is not well, 2 the call or a thing it needs is wrong."
+)
+def archiver(
+    context: typer.Context,
+    *,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", metavar="FILE", help="Else $ARCHIVER_CONFIG, else ./config.yaml."),
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks, and log more.")] = False,
+    version: Annotated[  # noqa: ARG001 - its callback does it
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and end.")
+    ] = False,
+) -> None:
+    """Archives the logs of Akinon's Integrator in Postgres, completely and for good."""
+    context.obj = Call(config, debug, datetime.now(UTC))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line; the exit status. Nothing but a SystemExit of the interpreter's own comes out of it."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    try:
+        result = typer.main.get_command(app).main(given, prog_name="archiver", standalone_mode=False)
+        sys.stdout.flush()
+    except (PipeClosed, BrokenPipeError):
+        _forget_output()
+        return 141  # as any program that ends by SIGPIPE
+    except typer.TyperException as exc:
+        _complain(_usage(exc, given))
+        return 2
+    except (typer.Abort, KeyboardInterrupt):
+        return 130
+    except ArchiverError as exc:
+        return _explain(exc, debug=debug)
+    except Exception as exc:  # noqa: BLE001 - the last line of defence: no traceback without --debug
+        return _confess(exc, debug=debug)
+    return result if isinstance(result, int) else 0
+
+
+def _usage(exc: typer.TyperException, given: Sequence[str]) -> str:
+    text = exc.format_message().strip()
+    if not text:  # the help, which has been shown
+        return ""
+    context = getattr(exc, "ctx", None)
+    option = getattr(exc, "option_name", "")
+    if option in GLOBAL and option in given:
+        return f"{option} stands before the command: archiver {option} …"
+    where = context.command_path if context is not None else "archiver"
+    return f"{text[0].lower()}{text[1:]}\nSee `{where} --help`."
+
+
+def _explain(exc: ArchiverError, *, debug: bool) -> int:
+    if debug:
+        traceback.print_exception(exc)
+    for problem in exc.problems if isinstance(exc, ConfigError) else (str(exc),):
+        _complain(problem)
+    return 2
+
+
+def _confess(exc: Exception, *, debug: bool) -> int:
+    if debug:
+        traceback.print_exception(exc)
+    # Only the kind of a failure nobody foresaw: its text may quote a row or a secret.
+    _complain(f"unexpected {type(exc).__name__}: this is a mistake in the archiver; --debug shows where")
+    return 2
+
+
+def _complain(text: str) -> None:
+    if text:
+        sys.stderr.write(f"archiver: {clean_lines(text)}\n")
+
+
+def _forget_output() -> None:
+    """Nobody reads what is still buffered; the interpreter's own flush at its end must not say so."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        return

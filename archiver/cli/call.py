@@ -1,0 +1,121 @@
+"""What every command starts from: the global options, the configuration, the archive."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import typer
+
+from archiver.errors import ConfigError, OperatorError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from archiver.config import Config, Flow
+    from archiver.queries import FlowRow, Reader
+
+
+class WrongCall(OperatorError):
+    """A command was asked for something that is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """The global options of this call, and the one reading of the wall clock that its answers refer to."""
+
+    file: Path | None
+    debug: bool
+    now: datetime
+
+    @property
+    def path(self) -> Path:
+        """The configuration file that is meant, whether it is there or not."""
+        return self.file or Path(os.environ.get("ARCHIVER_CONFIG") or "config.yaml")
+
+    def config(self) -> Config:
+        """The configuration, which has to be there."""
+        from archiver import config
+
+        return config.load(self.file, os.environ)
+
+    def any_config(self) -> Config:
+        """The configuration, or what holds without one; a file that somebody named has to be there."""
+        from archiver import config
+
+        if self.file or os.environ.get("ARCHIVER_CONFIG") or self.path.exists():
+            return self.config()
+        return config.default(os.environ)
+
+
+def call_of(context: typer.Context) -> Call:
+    """The call that a command belongs to."""
+    found = context.find_root().obj
+    return cast("Call", found) if found is not None else Call(None, False, datetime.now(UTC))
+
+
+@contextmanager
+def database(config: Config) -> Iterator[Engine]:
+    """The archive's database, for those who read: it has to be there, with the schema of this version."""
+    from archiver import daemon, store
+
+    if config.database.url is None and not config.data_dir.exists():
+        where = "" if config.path else ", and neither $ARCHIVER_DATABASE_URL nor ./config.yaml to name another"
+        raise ConfigError([f"there is no archive in {config.data_dir} yet{where}: `archiver init` starts one"])
+    with daemon.database(config, pool_size=2) as engine, store.translated():
+        store.require(engine)
+        yield engine
+
+
+@contextmanager
+def archive(context: typer.Context) -> Iterator[Reader]:
+    """A reader of the archive that this call is about."""
+    from archiver.queries import reading
+
+    with database(call_of(context).any_config()) as engine, reading(engine) as reader:
+        yield reader
+
+
+def flow_keys(known: Sequence[FlowRow], words: Sequence[str]) -> list[int]:
+    """The keys of the flows that people name: by name, flow id, or project/name. No words: all."""
+    keys: list[int] = []
+    for word in words:
+        found = [row.flow_key for row in known if word in _names(row.flow_name, row.flow_id, row.project_slug)]
+        if not found:
+            raise WrongCall(unknown_flow(word, [row.flow_name for row in known]))
+        keys += found
+    return keys if words else [row.flow_key for row in known]
+
+
+def configured_flows(config: Config, words: Sequence[str]) -> list[Flow]:
+    """The flows of the configuration that people name, each once, in the configuration's order. No words: all."""
+    for word in words:
+        if not any(word in _names(flow.name, flow.flow_id, flow.project_slug) for flow in config.flows):
+            raise WrongCall(unknown_flow(word, [flow.name for flow in config.flows]))
+    return [
+        flow
+        for flow in config.flows
+        if not words or set(words) & set(_names(flow.name, flow.flow_id, flow.project_slug))
+    ]
+
+
+def _names(name: str, flow_id: str, slug: str | None) -> tuple[str, ...]:
+    return (name, flow_id, f"{slug}/{name}", f"{slug}/{flow_id}")
+
+
+def unknown_flow(word: str, names: Sequence[str]) -> str:
+    """What to say where no flow is called so."""
+    distinct = list(dict.fromkeys(names))
+    if not distinct:
+        return f"no flow is called {word!r}: there are none yet"
+    near = get_close_matches(word, distinct, 1)
+    if near:
+        return f"no flow is called {word!r}; did you mean {near[0]!r}?"
+    some = ", ".join(distinct[:10]) + (", …" if len(distinct) > 10 else "")
+    return f"no flow is called {word!r}; there are {some}"

@@ -1,0 +1,219 @@
+"""Trying everything out before the daemon has to: one line for each thing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+import typer
+
+from archiver.cli import output, words
+from archiver.cli.call import Call, call_of
+from archiver.cli.options import OPERATE, AsJson, examples
+from archiver.errors import ArchiverError, ConfigError, SchemaMismatch
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from archiver.client import Client, LoginHold
+    from archiver.config import Config, Flow
+
+one = typer.Typer()
+
+SKEW = 10.0  # seconds between two clocks that are worth a warning
+
+
+class Finding(NamedTuple):
+    """What was tried, how it went (ok, warning, error), and what to know of it."""
+
+    check: str
+    level: str
+    message: str
+
+
+@one.command(rich_help_panel=OPERATE, epilog=examples("archiver check", "archiver check --json"))
+def check(context: typer.Context, *, as_json: AsJson = False) -> int:
+    """Try everything out: configuration, database, logins, flows.
+
+    Also the schema and the clocks; nothing in the archive is changed.
+
+    Exit status 2 where something that is needed is wrong, 1 where there are only warnings.
+    """
+    levels: set[str] = set()
+
+    def noted() -> Iterator[Finding]:
+        for finding in findings(call_of(context)):
+            levels.add(finding.level)
+            yield finding
+
+    if as_json:
+        output.write_list(finding._asdict() for finding in noted())
+    else:
+        for finding in noted():
+            _print(finding)
+    return 2 if "error" in levels else 1 if "warning" in levels else 0
+
+
+def _print(finding: Finding) -> None:
+    from rich.text import Text
+
+    line = Text(f"{finding.level:<8}", style=output.STYLES[finding.level])
+    line.append(f"{words.clean(finding.check)}: {words.clean(finding.message)}", style="default")
+    output.show(line)
+
+
+def findings(call: Call) -> Iterator[Finding]:
+    """Everything, as it is found out; what depends on something broken is left out."""
+    from archiver import daemon
+
+    try:
+        config = call.config()
+    except ConfigError as exc:
+        yield from (Finding("configuration", "error", problem) for problem in exc.problems)
+        return
+    counts = f"{words.many(len(config.integrators), 'integrator')}, {words.many(len(config.flows), 'flow')}"
+    level = "ok" if config.flows else "warning"
+    yield Finding("configuration", level, f"{config.path}: {counts}")
+    with ExitStack() as stack:
+        hold: LoginHold = _Hold()
+        try:
+            engine = stack.enter_context(daemon.database(config, pool_size=4))
+            yield _database(config, engine)
+        except ArchiverError as exc:
+            yield Finding("database", "error", str(exc))
+        else:
+            finding, usable = _schema(engine)
+            yield finding
+            if usable:
+                from archiver.store.hold import LoginHold as KeptHold
+
+                hold = KeptHold(engine)
+            yield _database_clock(engine)
+        yield from _integrators(config, hold)
+
+
+class _Hold:
+    """A login hold for as long as there is no schema to keep one: refused is refused until the end."""
+
+    def __init__(self) -> None:
+        self._refused: set[str] = set()
+
+    def remaining(self, credentials: str) -> float:
+        return 60.0 if credentials in self._refused else 0.0
+
+    def refuse(self, credentials: str, reason: str) -> float:  # noqa: ARG002 - of the protocol
+        self._refused.add(credentials)
+        return 60.0
+
+    def accept(self, credentials: str) -> None:
+        self._refused.discard(credentials)
+
+
+def _database(config: Config, engine: Engine) -> Finding:
+    from sqlalchemy import text
+
+    from archiver.store import translated
+
+    with translated(), engine.connect() as connection:
+        version = connection.scalar(text("SHOW server_version"))
+    # Neither user nor password: this line ends up in tickets.
+    where = f"{engine.url.host}:{engine.url.port or 5432}/{engine.url.database}"
+    kind = "embedded " if config.database.url is None else ""
+    return Finding("database", "ok", f"{kind}PostgreSQL {version}, {where}")
+
+
+def _schema(engine: Engine) -> tuple[Finding, bool]:
+    """What state the schema is in, and whether its tables can be used."""
+    from archiver import store
+
+    try:
+        store.require(engine)
+    except SchemaMismatch as exc:
+        fresh = "holds no archive yet" in str(exc)
+        newer = "does not know" in str(exc)
+        if fresh:
+            return Finding("schema", "ok", "none yet: `archiver run` makes it, or `archiver migrate`"), False
+        return Finding("schema", "error" if newer else "warning", str(exc)), False
+    except ArchiverError as exc:
+        return Finding("schema", "error", str(exc)), False
+    return Finding("schema", "ok", "up to date"), True
+
+
+def _integrators(config: Config, hold: LoginHold) -> Iterator[Finding]:
+    from archiver.client import Client
+
+    for name, integrator in config.integrators.items():
+        flows = [flow for flow in config.flows if flow.integrator == name]
+        try:
+            client = Client(integrator, hold)
+        except ConfigError as exc:
+            yield Finding(f"login {name}", "error", str(exc))
+            continue
+        with client:
+            try:
+                client.login()
+            except ArchiverError as exc:
+                yield Finding(f"login {name}", "error", str(exc))
+                continue
+            way = "with a fixed token, which the flows try out" if integrator.token else f"as {integrator.username}"
+            yield Finding(f"login {name}", "ok", f"{integrator.base_url}, {way}")
+            yield from _flows(client, name, flows)
+
+
+def _flows(client: Client, integrator: str, flows: list[Flow]) -> Iterator[Finding]:
+    """Each flow, several at a time, and then the Integrator's clock, as the first answers tell it."""
+    clock: Finding | None = None
+    with ThreadPoolExecutor(client.connections) as pool:
+        for finding, skew in pool.map(lambda flow: _flow(client, flow), flows):
+            yield finding
+            if skew is not None and clock is None:
+                clock = _clock(f"clock of {integrator}", skew)
+    if clock is not None:
+        yield clock
+
+
+def _flow(client: Client, flow: Flow) -> tuple[Finding, float | None]:
+    """A flow's finding, and by how many seconds the Integrator's clock is ahead of this machine's."""
+    from archiver.logs import LogType, parse_run
+
+    name = f"flow {flow.name}"
+    began = datetime.now(UTC)
+    try:
+        page = client.list_logs(flow, LogType.MAIN, limit=1, page=1)
+    except ArchiverError as exc:
+        return Finding(name, "error", str(exc)), None
+    skew = None if page.signpost is None else _beyond(began, page.signpost, datetime.now(UTC))
+    if not page.rows:
+        return Finding(name, "warning", f"no runs listed: is the id {flow.flow_id} right?"), skew
+    created = parse_run(page.rows[0]).created
+    count = "runs listed" if page.count is None else f"{words.many(page.count, 'run')} listed"
+    first = f", the first of {words.local(datetime.fromisoformat(created))}" if created else ""
+    return Finding(name, "ok", count + first), skew
+
+
+def _database_clock(engine: Engine) -> Finding:
+    from sqlalchemy import text
+
+    from archiver.store import translated
+
+    with translated(), engine.connect() as connection:
+        began = datetime.now(UTC)
+        there = connection.scalar(text("SELECT clock_timestamp()"))
+    return _clock("clock of the database", _beyond(began, there or began, datetime.now(UTC)))
+
+
+def _beyond(began: datetime, there: datetime, ended: datetime) -> float:
+    """How far a clock that was read between two moments lies outside of them, in seconds; HTTP dates are whole ones."""
+    if there < began - timedelta(seconds=1):
+        return (there - began).total_seconds()
+    return max(0.0, (there - ended).total_seconds())
+
+
+def _clock(subject: str, skew: float) -> Finding:
+    if abs(skew) <= SKEW:
+        return Finding(subject, "ok", "agrees with this machine's")
+    way = "ahead of" if skew > 0 else "behind"
+    return Finding(subject, "warning", f"{words.span(abs(skew))} {way} this machine's: set the clocks by NTP")

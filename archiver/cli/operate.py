@@ -1,0 +1,193 @@
+"""Running the archiver: a first configuration, the schema, the daemon, one go by hand."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from archiver.cli import output, words
+from archiver.cli.call import WrongCall, call_of, configured_flows
+from archiver.cli.options import OPERATE, examples
+from archiver.cli.output import Column
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from archiver.archive import FlowReport
+
+work = typer.Typer()
+
+
+@work.command(rich_help_panel=OPERATE, epilog=examples("archiver init", "archiver --config /etc/archiver.yaml init"))
+def init(
+    context: typer.Context,
+    *,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")] = False,
+) -> None:
+    """Write a first configuration, and say what to do next.
+
+    It goes to ./config.yaml, or where --config or $ARCHIVER_CONFIG says.
+    """
+    from archiver.config import example
+
+    path = call_of(context).path
+    try:
+        with path.open("w" if force else "x", encoding="utf-8") as file:
+            file.write(example())
+    except FileExistsError:
+        raise WrongCall(f"{path} is there already: edit it, or overwrite it with --force") from None
+    except OSError as exc:
+        raise WrongCall(f"{path} cannot be written: {exc.strerror}") from exc
+    command = "archiver" if path == Path("config.yaml") else f"archiver --config {path}"
+    output.say(
+        f"{path} is written. Next:\n"
+        "  1. put your project's id and slug and its flows into it\n"
+        "  2. export INTEGRATOR_USERNAME and INTEGRATOR_PASSWORD\n"
+        f"  3. {command} check    tries everything out\n"
+        f"  4. {command} run      archives from then on"
+    )
+
+
+@work.command(rich_help_panel=OPERATE, epilog=examples("archiver migrate", "archiver migrate --sql > schema.sql"))
+def migrate(
+    context: typer.Context,
+    *,
+    sql: Annotated[bool, typer.Option("--sql", help="Print the SQL instead; needs no database.")] = False,
+) -> None:
+    """Bring the database's schema up to date.
+
+    `archiver run` and `archiver sync` do that themselves.
+    """
+    from archiver import daemon, store
+
+    if sql:
+        output.write(store.migration_sql())
+        return
+    with daemon.database(call_of(context).any_config()) as engine:
+        before, after = store.migrate(engine)
+    if before == after:
+        output.say(f"the schema is up to date: {after}")
+    else:
+        output.say(f"schema: {before or 'none'} → {after}")
+
+
+@work.command(rich_help_panel=OPERATE, epilog=examples("archiver run", "archiver --config /etc/archiver.yaml run"))
+def run(context: typer.Context) -> int:
+    """The daemon: poll every flow by its schedule.
+
+    SIGTERM or Ctrl-C ends it.
+    """
+    from archiver import daemon
+    from archiver.cli.log import configure_logging
+
+    call = call_of(context)
+    config = call.config()
+    configure_logging(config.logging, debug=call.debug)
+    return daemon.run(config)
+
+
+@work.command(rich_help_panel=OPERATE, epilog=examples("archiver sync", "archiver sync price stock"))
+def sync(
+    context: typer.Context,
+    *,
+    flows: Annotated[
+        list[str] | None, typer.Argument(metavar="[FLOW]...", help="Names, ids, or project/name; else all.")
+    ] = None,
+) -> int:
+    """One go over everything that is due or left, then end.
+
+    Exit status 1 where something failed in this call. `archiver status` tells how the archive stands.
+    """
+    from archiver import daemon
+
+    config = call_of(context).config()
+    config.require_flows()
+    wanted = configured_flows(config, flows or ())
+    with stoppable() as stop, daemon.opened(config) as place, progress_shown() as progress:
+        reports = daemon.sync(place, wanted, progress=progress, stopping=lambda: bool(stop))
+    print_reports(reports)
+    if stop:
+        return 128 + stop[0]
+    return 1 if any(report.errors for report in reports) else 0
+
+
+@contextmanager
+def stoppable() -> Iterator[list[int]]:
+    """The signals that came: the first lets the work end at the next safe point, a second one ends it at once."""
+    came: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        if came:
+            raise KeyboardInterrupt
+        came.append(number)
+        output.note("stopping after the step under way; once more stops at once")
+
+    previous = {one: signal.signal(one, note) for one in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield came
+    finally:
+        for one, handler in previous.items():
+            signal.signal(one, handler)
+
+
+@contextmanager
+def progress_shown() -> Iterator[Callable[[FlowReport], None]]:
+    """What each flow has brought so far, in one line on the terminal; nothing where nobody watches."""
+    console = output.console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    from rich.text import Text
+
+    lock = threading.Lock()
+    latest: dict[str, FlowReport] = {}
+    with console.status(Text("archiving …")) as spinner:
+
+        def progress(report: FlowReport) -> None:
+            with lock:
+                latest[report.flow] = report
+                runs, lines = (sum(getattr(one, name) for one in latest.values()) for name in ("runs_new", "lines_new"))
+                found = f"{words.many(runs, 'new run')}, {words.many(lines, 'new line')}"
+                spinner.update(Text(words.clean(f"{found} · {report.flow}")))
+
+        yield progress
+
+
+def print_reports(reports: Sequence[FlowReport]) -> None:
+    """What a go over the flows did, and what went wrong in it."""
+    columns = [
+        Column("FLOW"),
+        Column("OUTCOME", keep=True),
+        Column("NEW RUNS", right=True),
+        Column("CHANGED", right=True),
+        Column("NEW LINES", right=True),
+        Column("FILES", right=True),
+        Column("REQUESTS", right=True),
+        Column("TOOK", right=True, keep=True),
+    ]
+    rows = [
+        [
+            report.flow,
+            report.outcome,
+            words.number(report.runs_new),
+            words.number(report.runs_changed or None),
+            words.number(report.lines_new),
+            words.number(report.details or None),
+            words.number(report.requests),
+            words.span(report.seconds),
+        ]
+        for report in reports
+    ]
+    output.print_table(columns, rows)
+    for report in reports:
+        for text in dict.fromkeys(report.errors):
+            output.note(f"{report.flow}: {text}", "red")
+        for text in dict.fromkeys(report.notes):
+            output.note(f"{report.flow}: {text}", "dim")

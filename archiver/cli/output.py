@@ -1,0 +1,222 @@
+"""The two ways out: JSON for programs, tables for people. All that a command prints on standard output goes here."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from archiver.cli.words import HOSTILE, clean, clean_lines
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+STYLES = {
+    "success": "green",
+    "ok": "green",
+    "stored": "green",
+    "up to date": "green",
+    "failed": "bold red",
+    "error": "bold red",
+    "failing": "bold red",
+    "incomplete": "bold red",
+    "overdue": "bold red",
+    "missing": "bold red",
+    "unreadable": "bold red",
+    "too_large": "bold red",
+    "in_progress": "yellow",
+    "started": "yellow",
+    "warning": "yellow",
+    "wanted": "yellow",
+    "catching up": "yellow",
+    "empty": "dim",
+    "not polled yet": "dim",
+}
+
+
+class PipeClosed(Exception):
+    """Whoever reads our output has gone, as `head` does; there is nothing left to do."""
+
+
+@contextmanager
+def _quiet_pipe() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise PipeClosed from None
+
+
+# --- for programs ---
+
+_INVISIBLE = re.compile(f"[{HOSTILE}]")
+
+
+def json_text(value: Any) -> str:
+    """JSON in one line, times in ISO 8601 with +00:00, invisible characters escaped."""
+    import orjson
+
+    return harmless(orjson.dumps(value, default=_default, option=orjson.OPT_PASSTHROUGH_SUBCLASS).decode())
+
+
+def harmless(document: str) -> str:
+    """JSON text that means the same, with every invisible character escaped but for line breaks between values."""
+    return _INVISIBLE.sub(lambda match: match[0] if match[0] in "\n\r\t" else json.dumps(match[0])[1:-1], document)
+
+
+def _default(value: Any) -> Any:
+    import orjson
+
+    if isinstance(value, str):  # Json, a subclass: its text is JSON already
+        return orjson.Fragment(str(value))
+    return str(value)
+
+
+def write(text: str) -> None:
+    """Text as UTF-8, whatever the terminal's encoding: what programs read."""
+    write_bytes(text.encode())
+
+
+def write_bytes(body: bytes) -> None:
+    """Bytes as they are."""
+    with _quiet_pipe():
+        sys.stdout.flush()
+        sys.stdout.buffer.write(body)
+
+
+def write_list(rows: Iterable[Mapping[str, Any]]) -> None:
+    """A list of objects, one a line: it can be read as a whole, or by line tools, and is not held in memory."""
+    before = "[\n"
+    for row in rows:
+        write(before + json_text(row))
+        before = ",\n"
+    write("[]\n" if before == "[\n" else "\n]\n")
+
+
+def write_object(values: Mapping[str, Any], **lists: Iterable[Mapping[str, Any]]) -> None:
+    """An object, one of its values a line; the lists come last, and are not held in memory."""
+    before = "{\n"
+    for name, value in values.items():
+        write(f"{before}{json_text(name)}: {json_text(value)}")
+        before = ",\n"
+    for name, rows in lists.items():
+        write(f"{before}{json_text(name)}: ")
+        write_list_within(rows)
+        before = ",\n"
+    write("\n}\n")
+
+
+def write_list_within(rows: Iterable[Mapping[str, Any]]) -> None:
+    """The list of an object's value."""
+    before = "[\n  "
+    for row in rows:
+        write(before + json_text(row))
+        before = ",\n  "
+    write("[]" if before == "[\n  " else "\n]")
+
+
+def plain(value: Any) -> str:
+    """A value as text for CSV and tables: the same that JSON would show, without quotes."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    return json_text(value)
+
+
+# --- for people ---
+
+
+def is_terminal() -> bool:
+    """Whether a person watches standard output."""
+    return sys.stdout.isatty()
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A rich console that takes no markup. Where nobody watches, lines are as long as they need to be."""
+    from rich.console import Console
+
+    class _Console(Console):
+        def on_broken_pipe(self) -> None:
+            raise PipeClosed
+
+    stream = sys.stderr if stderr else sys.stdout
+    watched = stream.isatty() or "COLUMNS" in os.environ
+    return _Console(stderr=stderr, markup=False, highlight=False, emoji=False, width=None if watched else 100_000)
+
+
+class Column(NamedTuple):
+    """A column of a table. `keep`: is never cut; `right`: for numbers."""
+
+    name: str
+    right: bool = False
+    keep: bool = False
+
+
+def print_table(
+    columns: Sequence[Column], rows: Iterable[Sequence[str]], *, title: str = "", every: bool = False
+) -> None:
+    """A table without lines, fitted to the terminal. Columns without a value are left out, unless `every` is wanted."""
+    from rich.table import Table
+    from rich.text import Text
+
+    filled = [[clean(cell) for cell in row] for row in rows]
+    shown = [index for index in range(len(columns)) if every or any(row[index] for row in filled)]
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for index in shown:
+        column = columns[index]
+        table.add_column(
+            Text(column.name),
+            justify="right" if column.right else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+            min_width=max(len(row[index]) for row in filled) if column.keep else min(len(column.name), 6),
+        )
+    for row in filled:
+        table.add_row(*(Text(row[index], style=STYLES.get(row[index], "")) for index in shown))
+    if title:
+        heading(title)
+    show(table)
+
+
+def heading(text: str) -> None:
+    """A line of its own in bold."""
+    from rich.text import Text
+
+    show(Text(clean(text), style="bold"))
+
+
+def say(text: str, style: str = "") -> None:
+    """One or more lines on standard output; they wrap on a terminal."""
+    from rich.text import Text
+
+    show(Text(clean_lines(text), style=style))
+
+
+def show(what: RenderableType) -> None:
+    """Anything that rich can render."""
+    out = console()
+    with _quiet_pipe():
+        if out.is_terminal:
+            out.print(what)
+            return
+        with out.capture() as captured:
+            out.print(what)
+        lines = [line.rstrip() for line in captured.get().splitlines()]
+        encoding = sys.stdout.encoding or "utf-8"
+        write_bytes(("\n".join(lines) + "\n").encode(encoding, "backslashreplace"))
+
+
+def note(text: str, style: str = "") -> None:
+    """A word on standard error, beside the output proper."""
+    from rich.text import Text
+
+    console(stderr=True).print(Text(clean_lines(text), style=style), soft_wrap=True)

@@ -1,0 +1,253 @@
+"""One run with everything that belongs to it, and one file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from archiver.cli import output, words
+from archiver.cli.call import WrongCall, archive, call_of, flow_keys
+from archiver.cli.options import READ, AsJson, Flows, examples
+from archiver.cli.output import Column
+from archiver.cli.read import COLOURED, run_word
+
+if TYPE_CHECKING:
+    from archiver.queries import Body, Reader, Row
+
+one = typer.Typer()
+
+LINES = 20
+FILES = 20
+
+
+@one.command(
+    rich_help_panel=READ,
+    epilog=examples("archiver show 3f0c9a1e", "archiver show 48213377 --lines 100", "archiver show 3f0c9a1e --json"),
+)
+def show(
+    context: typer.Context,
+    *,
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Its run id or the beginning of it, or a log id.")],
+    flow: Flows = None,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", min=0, help="At most so many lines, failed ones first.")
+    ] = LINES,
+    as_json: AsJson = False,
+) -> None:
+    """One run: its steps, lines and files.
+
+    Failed lines come first. With --json all of them.
+    """
+    from archiver import queries
+
+    with archive(context) as reader:
+        keys = flow_keys(queries.flows(reader), flow or ())
+        row = _only_run(queries.runs_named(reader, run, keys), run)
+        if as_json:
+            output.write_object(
+                row,
+                steps=queries.steps_of(reader, row),
+                lines=queries.lines_of(reader, row),
+                details=queries.details_of(reader, row),
+            )
+            return
+        _print_header(row, call_of(context).now)
+        _print_steps(queries.steps_of(reader, row))
+        _print_lines(row, list(queries.lines_of(reader, row, lines)))
+        _print_files(list(queries.details_of(reader, row, FILES + 1)))
+
+
+def _only_run(found: Sequence[Row], word: str) -> Row:
+    if not found:
+        raise WrongCall(f"no run has the id {words.clean(word)!r}: `archiver runs` lists them")
+    if len(found) > 1:
+        some = [f"  {run_word(row)}  {row['flow_name']}  {words.local(row['started_at'])}" for row in found]
+        raise WrongCall(
+            "\n".join([f"{words.clean(word)!r} may mean any of these runs; write more of it, or --flow:", *some])
+        )
+    return found[0]
+
+
+def _print_header(row: Row, now: datetime) -> None:
+    status = row["status"] or row["state"] or "unknown"
+    output.heading(f"{row['flow_name']}  {run_word(row)}")
+    output.say(status.replace("_", " "), output.STYLES.get(status, ""))
+    took = f", took {words.span(row['duration_seconds'])}" if row["duration_seconds"] is not None else ""
+    by = f", by {row['triggered_by']}" if row["triggered_by"] else ""
+    output.say(f"started {words.local(row['started_at'])} ({words.ago(row['started_at'], now)}){took}{by}")
+    counts = [
+        f"{words.number(row[name])} {text}"
+        for name, text in (("process_count", "items"), ("success_count", "succeeded"), ("fail_count", "failed"))
+        if row[name] is not None
+    ]
+    kept = f"{words.many(row['line_count'], 'line')} and {words.many(row['detail_count'], 'file')} in the archive"
+    output.say(", ".join([*counts, kept]))
+    output.say(f"log id {row['log_id']}, archive state {row['archive_state']}", "dim")
+
+
+def _print_steps(steps: Sequence[Row]) -> None:
+    if not steps:
+        return
+    output.say("")
+    columns = [
+        Column("#", right=True, keep=True),
+        Column("STEP"),
+        Column("STATUS", keep=True),
+        Column("TOOK", right=True, keep=True),
+        Column("ITEMS", right=True),
+        Column("FAILED", right=True),
+        Column("LOG ID", right=True, keep=True),
+    ]
+    rows = [
+        [
+            words.number(step["flow_order"]),
+            step["step_name"] or step["step_id"] or "",
+            step["status"] or step["state"] or "",
+            words.span(step["duration_seconds"]),
+            words.number(step["process_count"]),
+            words.number(step["fail_count"] or None),
+            str(step["log_id"]),
+        ]
+        for step in steps
+    ]
+    output.print_table(columns, rows, title=words.many(len(steps), "step"))
+
+
+def _print_lines(row: Row, lines: Sequence[Row]) -> None:
+    if not lines:
+        return
+    output.say("")
+    shown = f", {len(lines)} shown" if len(lines) < row["line_count"] else ""
+    columns = [
+        Column("ROW", right=True, keep=True),
+        Column("STATUS", keep=True),
+        Column("LOG ID", right=True, keep=True),
+        Column("STEP"),
+        Column("MESSAGE"),
+        Column("FIELDS"),
+    ]
+    rows = [
+        [
+            words.number(line["row_num"]),
+            line["status"] or line["state"] or "",
+            str(line["log_id"]),
+            line["step_name"] or "",
+            line["message"] or "",
+            "" if line["fields"] == "{}" else line["fields"],
+        ]
+        for line in lines
+    ]
+    output.print_table(columns, rows, title=f"{words.many(row['line_count'], 'line')}{shown}")
+
+
+def _print_files(files: Sequence[Row]) -> None:
+    if not files:
+        return
+    output.say("")
+    columns = [
+        Column("LOG ID", right=True, keep=True),
+        Column("TYPE"),
+        Column("OUTCOME", keep=True),
+        Column("SIZE", right=True),
+    ]
+    rows = [
+        [str(file["log_id"]), file["log_type"], file["outcome"], words.size(file["byte_size"])]
+        for file in files[:FILES]
+    ]
+    more = f"the first {FILES} files" if len(files) > FILES else words.many(len(files), "file")
+    output.print_table(columns, rows, title=f"{more} (`archiver detail LOG_ID` shows one)")
+
+
+class LogKind(StrEnum):
+    """What a log is of."""
+
+    MAIN = "main"
+    SUB = "sub"
+    LINE = "line"
+
+
+@one.command(
+    rich_help_panel=READ,
+    epilog=examples("archiver detail 48213391", "archiver detail 48213391 --raw > 48213391.zip"),
+)
+def detail(
+    context: typer.Context,
+    *,
+    log_id: Annotated[int, typer.Argument(metavar="LOG_ID", min=0, max=2**63 - 1, help="The log that has the file.")],
+    flow: Flows = None,
+    kind: Annotated[LogKind | None, typer.Option("--type", help="What the log is of, where ids meet.")] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="The file as it came, byte for byte.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """The downloaded file of a log: its JSON document, indented.
+
+    Exit status 1 where there is no document to show: not downloaded yet, missing, unreadable, too large.
+    """
+    from archiver import queries
+
+    if raw and as_json:
+        raise WrongCall("--raw and --json exclude each other: leave one out")
+    with archive(context) as reader:
+        keys = flow_keys(queries.flows(reader), flow or ())
+        types = [kind.value] if kind else [one.value for one in LogKind]
+        row = _only_detail(queries.details_named(reader, log_id, keys, types), log_id)
+        if as_json:
+            output.write_object(row)
+            return 0
+        body = queries.body_of(reader, row)
+        return _write_raw(reader, row, body) if raw else _print_document(row, body)
+
+
+def _only_detail(found: Sequence[Row], log_id: int) -> Row:
+    if not found:
+        raise WrongCall(f"no file is known of a log {log_id}: `archiver show RUN` lists those of a run")
+    if len(found) > 1:
+        some = [f"  --flow {row['flow_name']} --type {row['log_type']}" for row in found]
+        raise WrongCall("\n".join([f"several logs have the id {log_id}; say which:", *some]))
+    return found[0]
+
+
+def _write_raw(reader: Reader, row: Row, body: Body) -> int:
+    from archiver.queries import raw_of
+
+    if not body.has_body:
+        output.note(_why_not(row, body))
+        return 1
+    if body.body_form == "zip" and sys.stdout.isatty():
+        raise WrongCall(f"the file is a zip, which is nothing for a terminal: send it to a file, > {row['log_id']}.zip")
+    output.write_bytes(raw_of(reader, row) or b"")
+    return 0
+
+
+def _print_document(row: Row, body: Body) -> int:
+    if body.text is None:
+        output.note(_why_not(row, body))
+        return 1
+    text = output.harmless(body.text)
+    if output.is_terminal() and len(text) < COLOURED:
+        from rich.highlighter import JSONHighlighter
+
+        output.show(JSONHighlighter()(text))
+    else:
+        output.write(text + "\n")
+    said = f"{row['outcome']}, {words.size(row['byte_size'])}, {row['log_type']} log of run {row['run_id']}"
+    output.note(f"{said}; changed to fit: {body.document_changes}" if body.document_changes else said, "dim")
+    return 0
+
+
+def _why_not(row: Row, body: Body) -> str:
+    states = {
+        "wanted": f"the file is not downloaded yet, after {words.many(body.attempts, 'attempt')}",
+        "missing": "the file is missing: the Integrator announced it and does not have it",
+        "unreadable": "the file cannot be read",
+        "too_large": "the file is larger than the archiver reads",
+        "stored": "the file is stored, and its document is none that Postgres can hold",
+    }
+    why = body.error or body.document_changes
+    hint = "; --raw gives its bytes" if body.has_body else ""
+    return str(states.get(row["outcome"]) or row["outcome"]) + (f": {why}" if why else "") + hint

@@ -1,0 +1,142 @@
+"""How the archive of each flow stands."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from archiver.cli import output, words
+from archiver.cli.call import archive, call_of, configured_flows, flow_keys
+from archiver.cli.options import READ, AsJson, Flows, examples
+from archiver.cli.output import Column
+
+if TYPE_CHECKING:
+    from archiver.config import Config
+    from archiver.queries import Health, Reader, Row
+
+one = typer.Typer()
+
+FORGOTTEN = "not in the configuration"
+
+
+@one.command(
+    rich_help_panel=READ,
+    epilog=examples("archiver status", "archiver status --json | jq '.[] | select(.is_well | not)'"),
+)
+def status(context: typer.Context, *, flow: Flows = None, as_json: AsJson = False) -> int:
+    """How the archive of each flow stands.
+
+    Exit status 1 where a flow is not well: its last turn failed; it was due an hour ago and nobody polled it; a gap is
+    known; runs were lost; files are missing, unreadable or too large; or rows could not be stored. A flow that was
+    never polled is well, and so is one that is no longer in the configuration.
+    """
+    call = call_of(context)
+    config = call.any_config()
+    with archive(context) as reader:
+        rows = _rows(reader, config, flow or [])
+    judged = [(row, _judge(row, call.now)) for row in rows]
+    if as_json:
+        output.write_list(_as_json(row, health) for row, health in judged)
+    elif not judged:
+        output.note("no flows yet: name them in the configuration, then `archiver run` or `archiver sync`")
+    else:
+        _print(judged, call.now)
+    return 0 if all(health.is_well for _, health in judged) else 1
+
+
+def _rows(reader: Reader, config: Config, named: list[str]) -> list[Row]:
+    """A row for each flow that the archive or the configuration knows."""
+    from archiver import queries
+
+    known = queries.flows(reader)
+    in_archive = {queries.key_of(known, flow.integrator, flow.project_id, flow.flow_id): flow for flow in config.flows}
+    if named and not known:
+        unpolled = configured_flows(config, named)
+        keys: list[int] | None = []
+    else:
+        keys = flow_keys(known, named) if named else None
+        unpolled = [] if named else [one for one in config.flows if one not in in_archive.values()]
+        unpolled += [flow for key, flow in in_archive.items() if key is None and not named]
+    rows = queries.health(reader, keys)
+    for row in rows:
+        row["is_configured"] = row["flow_key"] in in_archive if config.flows else None
+    blank: dict[str, Any] = dict.fromkeys(queries.health_columns(reader))
+    rows += [
+        {
+            **blank,
+            "flow_name": flow.name,
+            "integrator": flow.integrator,
+            "project_id": flow.project_id,
+            "project_slug": flow.project_slug,
+            "flow_id": flow.flow_id,
+            "is_configured": True,
+        }
+        for flow in unpolled
+    ]
+    return rows
+
+
+def _judge(row: Row, now: datetime) -> Health:
+    from archiver.queries import Health, judge
+
+    if row["flow_key"] is None:
+        return Health("not polled yet")
+    health = judge(row, now)
+    if row["is_configured"] is False:
+        return Health(FORGOTTEN, (), (*health.problems, *health.notes))
+    return health
+
+
+def _as_json(row: Row, health: Health) -> Row:
+    more = {"condition": health.condition, "is_well": health.is_well, "problems": list(health.problems)}
+    return {**row, "gaps": json.loads(row["gaps"] or "[]"), **more, "notes": list(health.notes)}
+
+
+def _print(judged: list[tuple[Row, Health]], now: datetime) -> None:
+    columns = [
+        Column("FLOW"),
+        Column("CONDITION", keep=True),
+        Column("LAST RUN", keep=True),
+        Column("RESULT"),
+        Column("COVERED", keep=True),
+        Column("LAG", right=True),
+        Column("LEFT"),
+    ]
+    output.print_table(
+        columns,
+        [
+            [
+                row["flow_name"],
+                health.condition,
+                words.ago(row["last_run_at"], now),
+                row["last_run_status"] or "",
+                _covered(row, now),
+                words.span(row["lag_seconds"], short=True),
+                _left(row),
+            ]
+            for row, health in judged
+        ],
+    )
+    unwell = 0
+    for row, health in judged:
+        unwell += not health.is_well
+        for text in health.problems:
+            output.say(f"{row['flow_name']}: {text}", "red")
+        for text in health.notes:
+            output.say(f"{row['flow_name']}: {text}", "dim")
+    output.say(f"{words.many(len(judged), 'flow')}, {f'{unwell} not well' if unwell else 'all well'}")
+
+
+def _covered(row: Row, now: datetime) -> str:
+    if row["covered_to"] is None:
+        return ""
+    start = words.local(row["covered_from"])[:10] or "?"
+    return f"{start} → {words.ago(row['covered_to'], now)}"
+
+
+def _left(row: Row) -> str:
+    parts = (("open_runs", "open run"), ("pending_runs", "pending run"), ("pending_details", "file"))
+    return ", ".join(words.many(row[name], text) for name, text in parts if row[name])

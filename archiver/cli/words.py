@@ -1,0 +1,123 @@
+"""Values in words for people. Archived text comes from anywhere: nothing of it may act on a terminal."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+# Invisible characters that move, hide or reorder what stands around them: controls, line and paragraph separators,
+# the marks of bidirectional text, and other formatting characters but the joiners (U+200C, U+200D) of real words.
+HOSTILE = (
+    "\x00-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+    "\ufff9-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e007f\ud800-\udfff"
+)
+_HOSTILE = re.compile(f"[{HOSTILE}]")
+_SPACE = re.compile(r"[\t\n\v\f\r\x85\u2028\u2029]+")
+
+
+def clean(text: object) -> str:
+    """One line that shows what cannot be seen: `\\x1b[31m` and `\\u202e` are spelled out, line breaks become spaces."""
+    return _HOSTILE.sub(_spelled, _SPACE.sub(" ", str(text)))
+
+
+def clean_lines(text: str) -> str:
+    """The same for text whose lines are wanted."""
+    return "\n".join(clean(line) for line in text.split("\n"))
+
+
+def _spelled(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def local(moment: object) -> str:
+    """A time in the zone of this machine; empty for None."""
+    if not isinstance(moment, datetime):
+        return "" if moment is None else clean(moment)
+    try:
+        return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    except (OverflowError, ValueError):
+        return moment.isoformat()
+
+
+def ago(moment: object, now: datetime) -> str:
+    """`40 s ago`, `2 min ago`, `in 5 min`; the local date beyond a week."""
+    if not isinstance(moment, datetime):
+        return "" if moment is None else clean(moment)
+    seconds = (now - moment).total_seconds()
+    if abs(seconds) > 7 * 86_400:
+        return local(moment)[:16]
+    if abs(seconds) < 1:
+        return "now"
+    return f"{span(seconds, short=True)} ago" if seconds > 0 else f"in {span(-seconds, short=True)}"
+
+
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+
+
+def span(seconds: float | None, *, short: bool = False) -> str:
+    """`0.8 s`, `12 s`, `3 min 20 s`; short: the largest unit alone. Empty for None."""
+    if seconds is None:
+        return ""
+    if seconds < 0:
+        return f"-{span(-seconds, short=short)}"
+    if seconds < 10 and not short:
+        return f"{round(seconds, 1):g} s"
+    rest = round(seconds)
+    for index, (size, unit) in enumerate(_UNITS[:-1]):
+        if rest >= size:
+            next_size, next_unit = _UNITS[index + 1]
+            smaller = rest % size // next_size
+            return f"{rest // size} {unit}" + (f" {smaller} {next_unit}" if smaller and not short else "")
+    return f"{rest} s"
+
+
+def number(value: int | None) -> str:
+    """With thousands apart; empty for None."""
+    return "" if value is None else f"{value:,}"
+
+
+def size(count: int | None) -> str:
+    """Bytes, as `512 B` or `1.2 MB`."""
+    if count is None:
+        return ""
+    if count < 1000:
+        return f"{count} B"
+    value = float(count)
+    for unit in ("kB", "MB", "GB"):
+        value /= 1000
+        if value < 999.5 or unit == "GB":
+            break
+    return f"{value:.1f} {unit}"
+
+
+def many(count: int, thing: str) -> str:
+    """`1 run`, `2 runs`."""
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
+
+
+def moment(text: str, now: datetime, *, end: bool = False) -> datetime:
+    """What `--since` and `--until` take: `7d` (before now), today, yesterday, a date, or a time.
+
+    Without an offset it is in the zone of this machine. `end`: a date means the end of its day. Raises ValueError.
+    """
+    word = text.strip().lower()
+    match = re.fullmatch(r"(\d{1,9})\s?(s|m|h|d|w|y)", word, re.ASCII)
+    if match:
+        unit = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400, "y": 365 * 86_400}[match[2]]
+        try:
+            return now - timedelta(seconds=int(match[1]) * unit)
+        except OverflowError:
+            raise ValueError("lies too far back") from None
+    days = {"today": 0, "yesterday": 1}
+    try:
+        if word in days:
+            day = (now.astimezone() - timedelta(days=days[word])).replace(hour=0, minute=0, second=0, microsecond=0)
+            value, is_day = day.replace(tzinfo=None), True
+        else:
+            value, is_day = datetime.fromisoformat(text.strip()), ":" not in word and "t" not in word
+        if is_day and end:
+            value += timedelta(days=1)
+        return value.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError(f"{clean(text)!r} is no time: write 7d, 12h, today, 2025-01-31 or 2025-01-31T12:00") from None

@@ -1,0 +1,53 @@
+"""The Integrator's own rows, given back from the archive: every field, with its JSON type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from archiver.logs import Line, Row, Run, Step, canonical, render
+
+_COMMON = ", ".join(Step._fields[: Step._fields.index("extra")])
+
+
+def main_logs(connection: Connection, flow_key: int, *, log_ids: Sequence[int] | None = None) -> Iterator[Row]:
+    """The main logs of a flow as they came, newest first, their sub flows embedded."""
+    runs = connection.execute(
+        text(
+            f"SELECT {_COMMON}, extra::text FROM archive.run WHERE flow_key = :flow_key"
+            " AND (CAST(:log_ids AS bigint[]) IS NULL OR log_id = ANY(:log_ids)) ORDER BY created DESC, log_id DESC"
+        ),
+        {"flow_key": flow_key, "log_ids": None if log_ids is None else list(log_ids)},
+    ).all()
+    steps: dict[int, list[Step]] = {}
+    for *columns, run_log_id in connection.execute(
+        text(
+            f"SELECT {_COMMON}, extra::text, position, run_log_id FROM archive.step"
+            " WHERE flow_key = :flow_key AND position IS NOT NULL AND run_log_id = ANY(:runs)"
+            " ORDER BY run_log_id, position"
+        ),
+        {"flow_key": flow_key, "runs": [run.log_id for run in runs]},
+    ):
+        steps.setdefault(run_log_id, []).append(Step._make(_spelled(columns)))
+    for run in runs:
+        yield render(Run._make((*_spelled(run), tuple(steps.get(run.log_id, ())))))
+
+
+def line_logs(connection: Connection, flow_key: int, run_id: str) -> Iterator[Row]:
+    """The line logs of a run as they came, by id."""
+    rows = connection.execute(
+        text(
+            f"SELECT {_COMMON}, fields::text, rest::text FROM archive.line"
+            " WHERE flow_key = :flow_key AND original_filename_uuid = :run_id ORDER BY log_id"
+        ),
+        {"flow_key": flow_key, "run_id": run_id},
+    )
+    for row in rows:
+        yield render(Line._make(_spelled(row)))
+
+
+def _spelled(row: Sequence[Any]) -> list[Any]:
+    return [canonical(value) if isinstance(value, datetime) else value for value in row]

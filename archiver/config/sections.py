@@ -43,7 +43,7 @@ class IntegratorSection(Section):
     username: Word | None = None
     password: SecretStr | None = None
     token: Token | None = None
-    requests_per_second: float = Field(10.0, gt=0, le=1000, allow_inf_nan=False)
+    requests_per_second: float = Field(10.0, gt=0, le=10_000, allow_inf_nan=False)
     connections: int = Field(4, ge=1, le=64)
     timeout: SomeTime = timedelta(seconds=60)
     proxy: Annotated[str, BeforeValidator(values.proxy)] | None = None

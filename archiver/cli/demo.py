@@ -1,0 +1,149 @@
+"""The demonstration: a make-believe Integrator, the embedded Postgres and the archiver, in one process."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from archiver.cli import output
+from archiver.cli.call import call_of
+from archiver.cli.operate import print_reports, progress_shown, stoppable
+from archiver.cli.options import OPERATE, examples
+from archiver.cli.output import Column
+
+if TYPE_CHECKING:
+    from archiver.config import Config
+    from archiver.daemon import Workplace
+
+one = typer.Typer()
+
+FOLDER = Path("archiver-demo")
+
+# The question that people come with, and the archive's answer.
+QUESTION = "Which products failed last, and what did the other side answer?"
+ANSWER = """
+SELECT created_at, flow_name, fields::jsonb ->> 'sku' AS sku, message
+FROM reporting.line
+WHERE is_failed = 1
+ORDER BY created_at DESC
+LIMIT 8
+"""
+
+
+@one.command(rich_help_panel=OPERATE, epilog=examples("archiver demo", "archiver demo --once"))
+def demo(
+    context: typer.Context,
+    *,
+    once: Annotated[bool, typer.Option("--once", help="Archive the history, show it, and end.")] = False,
+    days: Annotated[int, typer.Option("--days", min=1, max=60, help="Days of history.")] = 7,
+    folder: Annotated[Path, typer.Option("--dir", metavar="DIR", help="Where its archive is kept.")] = FOLDER,
+) -> int:
+    """See it work: a make-believe Integrator of a fashion brand, archived into an embedded Postgres.
+
+    Needs nothing: no Integrator, no Postgres, no credentials. What it archives stays in ./archiver-demo.
+    """
+    from archiver import daemon
+    from archiver.cli.log import configure_logging
+
+    call = call_of(context)
+    with _world(folder, days) as config:
+        output.say(f"A make-believe Integrator is up. Archiving {days} days of its history into {folder}/ …")
+        began = time.monotonic()
+        with stoppable() as stop, daemon.opened(config) as place, progress_shown() as progress:
+            reports = daemon.sync(place, config.flows, progress=progress, stopping=lambda: bool(stop))
+            print_reports(reports)
+            if stop:
+                return 130
+            _answer(place, time.monotonic() - began)
+        if any(report.errors for report in reports):
+            return 1
+        _say_next(folder, live=not once)
+        if once:
+            return 0
+        configure_logging(config.logging, debug=call.debug)
+        return daemon.run(config)
+
+
+@contextmanager
+def _world(folder: Path, days: int) -> Iterator[Config]:
+    """The Integrator, and a configuration that names it. A folder that was used before goes on with its world."""
+    from archiver import config
+    from archiver.demo.flows import BRAND
+    from archiver.demo.server import PASSWORD, USERNAME, serve
+    from archiver.demo.world import World
+
+    folder.mkdir(parents=True, exist_ok=True)
+    memory = folder / "world.json"
+    if not memory.exists():
+        start = datetime.now(UTC) - timedelta(days=days)
+        memory.write_text(json.dumps({"start": start.isoformat()}), encoding="utf-8")
+    start = datetime.fromisoformat(json.loads(memory.read_text(encoding="utf-8"))["start"])
+    world = World(lambda: datetime.now(UTC), start=start)
+    with serve(world) as server:
+        path = folder / "config.yaml"
+        settings = {
+            "data_dir": "data",
+            "integrators": {
+                "demo": {
+                    "base_url": server.base_url,
+                    "username": USERNAME,
+                    "password": PASSWORD,
+                    "requests_per_second": 1000,
+                }
+            },
+            "projects": [
+                {
+                    "id": BRAND.project_id,
+                    "slug": BRAND.slug,
+                    "flows": [{"id": flow.flow_id, "name": flow.name} for flow in world.flows],
+                }
+            ],
+            "defaults": {"every": "15s", "settle": "30s", "lateness": "1m"},
+        }
+        path.write_text(
+            "# Written by `archiver demo`; its Integrator lives as long as the demo does.\n"
+            + json.dumps(settings, indent=2, ensure_ascii=False)
+            + "\n",
+            encoding="utf-8",
+        )
+        yield config.load(path, {})
+
+
+def _answer(place: Workplace, seconds: float) -> None:
+    """What the archive holds, and one question that it answers."""
+    from sqlalchemy import text
+
+    with place.engine.connect() as connection:
+        runs, lines, files = connection.execute(
+            text(
+                "SELECT (SELECT count(*) FROM reporting.run), (SELECT count(*) FROM reporting.line),"
+                " (SELECT count(*) FROM reporting.detail WHERE outcome = 'stored')"
+            )
+        ).one()
+        rows = connection.execute(text(ANSWER)).all()
+    output.say(f"\n{runs:,} runs, {lines:,} lines and {files:,} files are archived; that took {seconds:.0f} s.")
+    output.say(f"\n{QUESTION}")
+    columns = [Column("WHEN", keep=True), Column("FLOW", keep=True), Column("SKU", keep=True), Column("ANSWER")]
+    shown = [[row.created_at.astimezone().strftime("%d %b %H:%M"), row.flow_name, row.sku, row.message] for row in rows]
+    output.print_table(columns, shown)
+
+
+def _say_next(folder: Path, *, live: bool) -> None:
+    command = f"archiver --config {folder}/config.yaml"
+    where = "in another terminal" if live else "next"
+    output.say(
+        f"\nTry {where}:\n"
+        f"  {command} status\n"
+        f"  {command} runs --status failed\n"
+        f"  {command} sql 'SELECT flow_name, status, count(*) FROM run GROUP BY 1, 2 ORDER BY 1, 2'\n"
+        f"  {command} db psql"
+    )
+    if live:
+        output.say("\nNew runs are followed as they come; Ctrl-C ends the demo.")

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from archiver.archive.files import fetch_details
 from archiver.archive.poll import backfill, poll
 from archiver.archive.runs import each, fetch_lines, follow, settle
-from archiver.archive.turn import FlowReport, OutOfTime, Source, Turn
+from archiver.archive.turn import Counted, FlowReport, OutOfTime, Source, Turn
 from archiver.config import Flow
 from archiver.errors import ArchiverError, LeaseLost, LoginRefused, PageUnreadable
 from archiver.store import Lease, Store
@@ -39,8 +39,8 @@ def archive_flow(
     the flow go into the report; those of the database are raised.
     """
     report = FlowReport(flow.name)
-    began, requests = time.monotonic(), source.requests
-    turn = Turn(flow, lease.flow_key, lease, source, store, report, eager, began + seconds, stopping, progress)
+    began, counted = time.monotonic(), Counted(source)
+    turn = Turn(flow, lease.flow_key, lease, counted, store, report, eager, began + seconds, stopping, progress)
     try:
         _work(turn)
         report.done = True
@@ -54,7 +54,7 @@ def archive_flow(
     except Exception as exc:  # noqa: BLE001 - one flow's crash must not sink the others; the caller logs it
         report.errors.append(f"internal error: {type(exc).__name__}; this is a bug in the archiver")
         report.crash = exc
-    report.seconds, report.requests = time.monotonic() - began, source.requests - requests
+    report.seconds, report.requests = time.monotonic() - began, counted.requests
     store.end_pass(lease, _pass_row(report), next_due=next_due)
     return report
 

@@ -26,14 +26,39 @@ class Source(Protocol):
     """The Integrator, as far as the passes need it; `client.Client` is one."""
 
     @property
-    def requests(self) -> int: ...
-    @property
     def connections(self) -> int: ...
     def list_logs(self, flow: Flow, log_type: LogType, *, limit: int, page: int, run_id: str | None = None) -> Page: ...
     def list_pages(
         self, flow: Flow, log_type: LogType, asks: Iterable[tuple[int, int]], *, run_id: str | None = None
     ) -> Iterator[Page]: ...
     def download(self, flow: Flow, log_id: int) -> File | None: ...
+
+
+class Counted:
+    """A source that counts what one turn asks of it; the client's own counter is shared by all turns."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.requests = 0
+
+    @property
+    def connections(self) -> int:
+        return self._source.connections
+
+    def list_logs(self, flow: Flow, log_type: LogType, *, limit: int, page: int, run_id: str | None = None) -> Page:
+        self.requests += 1
+        return self._source.list_logs(flow, log_type, limit=limit, page=page, run_id=run_id)
+
+    def list_pages(
+        self, flow: Flow, log_type: LogType, asks: Iterable[tuple[int, int]], *, run_id: str | None = None
+    ) -> Iterator[Page]:
+        for page in self._source.list_pages(flow, log_type, asks, run_id=run_id):
+            self.requests += 1
+            yield page
+
+    def download(self, flow: Flow, log_id: int) -> File | None:
+        self.requests += 1
+        return self._source.download(flow, log_id)
 
 
 class OutOfTime(ArchiverError):
@@ -92,7 +117,7 @@ class Turn:
     flow: Flow
     flow_key: int
     lease: Lease
-    source: Source
+    source: Counted
     store: Store
     report: FlowReport
     eager: bool = False

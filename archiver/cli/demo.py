@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -136,7 +139,9 @@ def _answer(place: Workplace, seconds: float) -> None:
 
 
 def _say_next(folder: Path, *, live: bool) -> None:
-    command = f"archiver --config {folder}/config.yaml"
+    # `make demo` runs it from a virtual environment that is not on the PATH.
+    program = "archiver" if shutil.which("archiver") else os.path.relpath(sys.argv[0])
+    command = f"{program} --config {folder}/config.yaml"
     where = "in another terminal" if live else "next"
     output.say(
         f"\nTry {where}:\n"

@@ -35,6 +35,7 @@ STYLES = {
     "wanted": "yellow",
     "catching up": "yellow",
     "empty": "dim",
+    "no runs": "yellow",
     "not polled yet": "dim",
 }
 

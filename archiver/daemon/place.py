@@ -32,10 +32,7 @@ class Workplace:
 def database(config: Config, *, pool_size: int = 8) -> Iterator[Engine]:
     """The configured database, or else the embedded one, which stops when its last user ends."""
     with ExitStack() as stack:
-        if config.database.url is not None:
-            dsn = config.database.libpq_url()
-        else:
-            dsn = stack.enter_context(embedded.running(config.data_dir))
+        dsn = config.database.libpq_url() or stack.enter_context(embedded.running(config.data_dir))
         engine = connect(dsn, pool_size=pool_size)
         stack.callback(engine.dispose)
         yield engine

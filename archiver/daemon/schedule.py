@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from datetime import datetime
+from typing import Any
 
 from apscheduler.triggers.cron import CronTrigger
 
@@ -17,7 +18,7 @@ class Schedule:
 
     def __init__(self, flow: Flow, seed: int = 0) -> None:
         self._every = flow.every.total_seconds() if flow.every is not None else None
-        self._cron = CronTrigger.from_crontab(flow.cron, timezone="UTC") if flow.cron else None
+        self._cron: Any = CronTrigger.from_crontab(flow.cron, timezone="UTC") if flow.cron else None
         self._random = random.Random(f"{flow.flow_id}/{seed}")  # noqa: S311 - spreads load, guards nothing
 
     def wait(self, now: datetime) -> float:
@@ -25,7 +26,7 @@ class Schedule:
         if self._cron is not None:
             fire = self._cron.get_next_fire_time(None, now)
             if fire is not None:
-                return max(0.0, (fire - now).total_seconds())
+                return max(0.0, float((fire - now).total_seconds()))
         every = self._every or 300.0
         return every + self._random.uniform(0, min(every * JITTER, 30.0))
 

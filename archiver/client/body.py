@@ -22,15 +22,16 @@ def read(response: BaseHTTPResponse, cap: int) -> bytes | None:
     urllib3 raises.
     """
     body = io.BytesIO()
-    if (response.length_remaining or 0) <= cap:
+    try:
+        if (response.length_remaining or 0) > cap:
+            return None
         for piece in _pieces(response):
             if body.tell() + len(piece) > cap:
-                break
+                return None
             body.write(piece)
-        else:
-            return body.getvalue()
-    response.close()
-    return None
+        return body.getvalue()
+    finally:
+        response.close()  # does nothing to a connection whose answer was read to its end
 
 
 def _pieces(response: BaseHTTPResponse) -> Iterator[bytes]:
@@ -53,9 +54,9 @@ def _gunzip(reads: Iterable[bytes]) -> Iterator[bytes]:
     urllib3 could do it; but up to 2.8 a member that ends exactly where a piece ends makes its input double with every
     further piece, which a server can use to fill the memory.
     """
-    stream, members = zlib.decompressobj(31), 0
+    stream, members, empty = zlib.decompressobj(31), 0, True
     for data in reads:
-        rest = data
+        rest, empty = data, False
         while rest:
             if stream.eof:
                 stream, members = zlib.decompressobj(31), members + 1
@@ -66,5 +67,5 @@ def _gunzip(reads: Iterable[bytes]) -> Iterator[bytes]:
                     return
                 raise DecodeError("not gzip") from exc
             rest = stream.unconsumed_tail or stream.unused_data
-    if not stream.eof:
+    if not (stream.eof or empty):  # an answer without a body may say gzip, too
         raise ProtocolError("the gzip stream has no end")

@@ -7,6 +7,7 @@ be quick. A new command is a module with a `typer.Typer()` of its own, added bel
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
@@ -71,6 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; the exit status. Nothing but a SystemExit of the interpreter's own comes out of it."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
+    if not debug:
+        # What libraries have to say comes back as an exception as well; the daemon sets its own log up.
+        logging.getLogger().addHandler(logging.NullHandler())
     try:
         result = typer.main.get_command(app).main(given, prog_name="archiver", standalone_mode=False)
         sys.stdout.flush()

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from archiver.cli import output, words
-from archiver.cli.call import archive, call_of, configured_flows, flow_keys
+from archiver.cli.call import archive, call_of, flow_keys
 from archiver.cli.options import READ, AsJson, Flows, examples
 from archiver.cli.output import Column
 
 if TYPE_CHECKING:
     from archiver.config import Config
-    from archiver.queries import Health, Reader, Row
+    from archiver.queries import FlowRow, Health, Reader, Row
 
 one = typer.Typer()
 
@@ -48,35 +49,29 @@ def status(context: typer.Context, *, flow: Flows = None, as_json: AsJson = Fals
 
 
 def _rows(reader: Reader, config: Config, named: list[str]) -> list[Row]:
-    """A row for each flow that the archive or the configuration knows."""
+    """A row for each flow that the archive or the configuration knows; those the archive has not met are blank."""
     from archiver import queries
 
     known = queries.flows(reader)
-    in_archive = {queries.key_of(known, flow.integrator, flow.project_id, flow.flow_id): flow for flow in config.flows}
-    if named and not known:
-        unpolled = configured_flows(config, named)
-        keys: list[int] | None = []
-    else:
-        keys = flow_keys(known, named) if named else None
-        unpolled = [] if named else [one for one in config.flows if one not in in_archive.values()]
-        unpolled += [flow for key, flow in in_archive.items() if key is None and not named]
-    rows = queries.health(reader, keys)
+    configured = {queries.key_of(known, flow.integrator, flow.project_id, flow.flow_id) for flow in config.flows}
+    strangers = {-number: row for number, row in enumerate(_not_met(known, config), 1)}
+    keys = flow_keys([*known, *(row._replace(flow_key=key) for key, row in strangers.items())], named)
+    rows = queries.health(reader, [key for key in keys if key > 0])
     for row in rows:
-        row["is_configured"] = row["flow_key"] in in_archive if config.flows else None
-    blank: dict[str, Any] = dict.fromkeys(queries.health_columns(reader))
-    rows += [
-        {
-            **blank,
-            "flow_name": flow.name,
-            "integrator": flow.integrator,
-            "project_id": flow.project_id,
-            "project_slug": flow.project_slug,
-            "flow_id": flow.flow_id,
-            "is_configured": True,
-        }
-        for flow in unpolled
-    ]
+        row["is_configured"] = row["flow_key"] in configured if config.flows else None
+    blank: dict[str, Any] = dict.fromkeys([*queries.health_columns(reader), "is_configured"])
+    for key in keys:
+        if key in strangers:
+            rows.append({**blank, **strangers[key]._asdict(), "flow_key": None, "is_configured": True})
     return rows
+
+
+def _not_met(known: list[FlowRow], config: Config) -> Iterator[FlowRow]:
+    from archiver.queries import FlowRow, key_of
+
+    for flow in config.flows:
+        if key_of(known, flow.integrator, flow.project_id, flow.flow_id) is None:
+            yield FlowRow(0, flow.integrator, flow.project_id, flow.project_slug, flow.flow_id, flow.name)
 
 
 def _judge(row: Row, now: datetime) -> Health:

@@ -59,7 +59,8 @@ def health_columns(reader: Reader) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """A row of `health`, judged. `condition`: up to date, catching up, not polled yet, overdue, failing, incomplete.
+    """A row of `health`, judged. `condition`: up to date, catching up, not polled yet, no runs, overdue, failing or
+    incomplete.
 
     `problems` are why it is not well; `notes` are worth knowing, but nothing is wrong.
     """
@@ -86,6 +87,8 @@ def judge(row: Row, now: datetime) -> Health:
         condition = "incomplete"
     elif row["checked_at"] is None and row["covered_to"] is None and row["last_run_at"] is None:
         condition = "not polled yet"
+    elif row["last_run_at"] is None:
+        condition = "no runs"
     elif row["is_walking"] or row["covered_to"] is None or row["pending_runs"] or row["pending_details"]:
         condition = "catching up"
     else:
@@ -140,6 +143,8 @@ def count_of(number: int, thing: str) -> str:
 
 def _notes(row: Row) -> list[str]:
     notes = []
+    if row["checked_at"] is not None and row["last_run_at"] is None:
+        notes.append(f"no run was ever listed: is the flow id {row['flow_id']} right?")
     if row["stuck_runs"]:
         notes.append(f"{count_of(row['stuck_runs'], 'run')} open for more than a week, asked for once a day")
     order = row["source_order"]

@@ -1,0 +1,283 @@
+"""The readers' SQL, on a real Postgres."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+from sqlalchemy import Engine, text
+
+from archiver import queries
+from archiver.errors import ArchiverError
+from archiver.store import connect, migrate, translated
+
+DAY = datetime(2025, 3, 1, tzinfo=UTC)
+MINUTE = timedelta(seconds=60)
+
+
+@pytest.fixture
+def engine(database: str) -> Iterator[Engine]:
+    engine = connect(database)
+    migrate(engine)
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO archive.flow (integrator, project_id, project_slug, flow_id, flow_name)"
+                " VALUES ('prod', 'p', 'brand', 'f1', 'price'), ('prod', 'p', 'brand', 'f2', 'stock')"
+            )
+        )
+        connection.execute(text("INSERT INTO archive.checkpoint (flow_key) SELECT flow_key FROM archive.flow"))
+        connection.execute(
+            text(
+                "INSERT INTO archive.run (flow_key, log_id, created, finished, filename_uuid, state, status, form,"
+                " src_hash, archive_state, seen_at) SELECT 1 + i % 2, i, timestamptz '2025-03-01 00:00+00'"
+                " + i * interval '1 hour', NULL, 'run-' || i, 3, CASE WHEN i = 7 THEN 9 ELSE 2 + i % 2 END, 0, i,"
+                " 'sealed', now() FROM generate_series(1, 20) i"
+            )
+        )
+    yield engine
+    engine.dispose()
+
+
+def asked(engine: Engine, which: queries.RunFilter, limit: int | None = None) -> list[int]:
+    with queries.reading(engine) as reader:
+        return [row["log_id"] for row in queries.runs(reader, which, limit)]
+
+
+def test_runs_are_the_views_rows_newest_first_with_and_without_a_limit(engine: Engine) -> None:
+    assert asked(engine, queries.RunFilter()) == list(range(20, 0, -1))
+    assert asked(engine, queries.RunFilter(), 5) == [20, 19, 18, 17, 16]
+    with queries.reading(engine) as reader, engine.connect() as connection:
+        row = next(queries.runs(reader, queries.RunFilter()))
+        view = connection.execute(text("SELECT * FROM reporting.run LIMIT 0"))
+    assert list(row) == list(view.keys())
+    assert row["started_at"] == DAY + timedelta(hours=20)
+    assert row["started_at"].utcoffset() == timedelta(0)
+
+
+@pytest.mark.parametrize("limit", [None, 100])
+def test_filters_mean_the_same_with_and_without_a_limit(engine: Engine, limit: int | None) -> None:
+    runs = queries.RunFilter
+    assert asked(engine, runs(flow_keys=[2]), limit) == list(range(19, 0, -2))
+    assert asked(engine, runs(flow_keys=[]), limit) == []
+    assert asked(engine, runs(statuses=["success"]), limit) == list(range(20, 1, -2))
+    assert asked(engine, runs(statuses=["unknown"]), limit) == [7]
+    assert asked(engine, runs(statuses=["unknown", "failed"]), limit) == list(range(19, 0, -2))
+    assert asked(engine, runs(states=["started"]), limit) == []
+    since, until = DAY + timedelta(hours=3), DAY + timedelta(hours=6)
+    assert asked(engine, runs(since=since, until=until), limit) == [5, 4, 3]
+
+
+def test_a_run_is_found_by_its_id_its_beginning_and_its_log_ids(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO archive.step (flow_key, log_id, created, run_log_id, form, src_hash, seen_at)"
+                " VALUES (1, 501, now(), 4, 0, 1, now())"
+            )
+        )
+        connection.execute(
+            text(
+                "INSERT INTO archive.line (flow_key, log_id, created, original_filename_uuid, form, src_hash)"
+                " VALUES (2, 601, now(), 'run-5', 0, 1)"
+            )
+        )
+
+    def found(word: str, keys: tuple[int, ...] = (1, 2)) -> list[int]:
+        with queries.reading(engine) as reader:
+            return [row["log_id"] for row in queries.runs_named(reader, word, keys)]
+
+    assert found("run-2") == [2], "an exact id goes before those that only begin so"
+    assert found("run-1", keys=(1,)) == [18, 16, 14, 12, 10]
+    assert found("3") == [3]
+    assert found("501") == [4]
+    assert found("601") == [5]
+    assert found("run_2") == found("%") == found("99") == found("9" * 30) == found("²") == []
+
+
+def test_a_reader_writes_nothing_and_sees_one_state(engine: Engine) -> None:
+    with queries.reading(engine) as reader:
+        before = len(queries.flows(reader))
+        with engine.begin() as other:
+            other.execute(
+                text(
+                    "INSERT INTO archive.flow (integrator, project_id, flow_id, flow_name) VALUES ('a', 'b', 'c', 'd')"
+                )
+            )
+        assert len(queries.flows(reader)) == before
+    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction), queries.reading(engine) as reader:
+        reader.rows("DELETE FROM archive.run RETURNING 1")
+    with queries.reading(engine) as reader:
+        assert len(queries.flows(reader)) == before + 1
+
+
+def rows_of(engine: Engine, statement: str, seconds: float = 30) -> tuple[list[str], list[tuple[object, ...]]]:
+    with queries.statement(engine, statement, timedelta(seconds=seconds)) as (names, rows):
+        return list(names), [tuple(row) for row in rows]
+
+
+def test_values_come_out_as_exact_as_postgres_holds_them(engine: Engine) -> None:
+    names, rows = rows_of(
+        engine,
+        "SELECT 1.50 AS a, 'NaN'::numeric AS a, 'Infinity'::float8 AS b, '{\"x\": 1.0000000000000000001}'::jsonb AS c,"
+        " timestamptz '2025-03-01 10:00+03' AS d, 'infinity'::timestamptz AS e, timestamptz '0044-03-15 00:00+00 BC'"
+        " AS f, date '2025-03-01' AS g, timestamp '2025-03-01 10:00' AS h, ARRAY[1.0, 2] AS i, '\\x00ff'::bytea AS j,"
+        " NULL AS k, true AS l, '100%s' AS m",
+    )
+    assert names == ["a", "a_2", *"bcdefghijklm"]
+    assert rows[0][:5] == (
+        "1.50",
+        "NaN",
+        "Infinity",
+        '{"x": 1.0000000000000000001}',
+        datetime(2025, 3, 1, 7, tzinfo=UTC),
+    )
+    assert isinstance(rows[0][0], queries.Json)
+    assert not isinstance(rows[0][1], queries.Json)
+    assert rows[0][5:9] == ("infinity", "0044-03-15 00:00:00+00 BC", "2025-03-01", "2025-03-01T10:00:00")
+    assert rows[0][9:] == (["1.0", "2"], "\\x00ff", None, True, "100%s")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["SELECT count(*) FROM run", "/* so */ -- and\n WITH a AS (SELECT 1) TABLE a;", "SHOW TimeZone", "VALUES (1)"],
+)
+def test_whatever_answers_with_rows_is_run(engine: Engine, statement: str) -> None:
+    assert len(rows_of(engine, statement)[1]) == 1
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("DELETE FROM archive.run RETURNING 1", "only reading"),
+        ("WITH gone AS (DELETE FROM archive.run RETURNING 1) SELECT * FROM gone", "data-modifying"),
+        ("SELECT 1; COMMIT; DROP TABLE archive.run", "multiple commands"),
+        ("SHOW TimeZone; COMMIT; DROP TABLE archive.run", "multiple commands"),
+        ("DO $$ BEGIN COMMIT; DELETE FROM archive.run; END $$", "transaction"),
+        ("SELECT set_config('transaction_read_only', 'off', true)", "read-write"),
+        ("SET TRANSACTION READ WRITE", "read-write"),
+        ("COPY archive.run TO PROGRAM 'true'", "COPY"),
+        ("COMMIT", "no rows"),
+        ("SELECT * FROM nowhere", '"nowhere" does not exist (SQLSTATE 42P01), at character 15'),
+        ("SELECT started_att FROM run", "started_at"),
+        ("SELECT 1/0", "division by zero"),
+        ("nonsense", "syntax error"),
+        (" ", "no statement"),
+        ("SELECT pg_sleep(20)", "took longer than 0.2 s"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_with_its_reason(engine: Engine, statement: str, words: str) -> None:
+    with pytest.raises(queries.StatementRefused) as refusal:
+        rows_of(engine, statement, seconds=0.2)
+    assert words in str(refusal.value)
+    assert len(asked(engine, queries.RunFilter())) == 20
+
+
+def test_rows_come_while_the_statement_still_runs(engine: Engine) -> None:
+    with queries.statement(engine, "SELECT generate_series(1, 100000000)", MINUTE) as (_, rows):
+        assert [row[0] for row in itertools.islice(rows, 3)] == [1, 2, 3]
+
+
+def test_a_lost_database_is_not_the_statements_fault(engine: Engine) -> None:
+    with pytest.raises(ArchiverError) as error, translated():
+        rows_of(engine, "SELECT pg_terminate_backend(pg_backend_pid())")
+    assert not isinstance(error.value, queries.StatementRefused)
+
+
+def judged(engine: Engine, now: datetime = DAY) -> queries.Health:
+    with queries.reading(engine) as reader:
+        row = queries.health(reader, [1])[0]
+        assert list(row) == queries.health_columns(reader)
+        return queries.judge(row, now)
+
+
+def changed(engine: Engine, statement: str) -> queries.Health:
+    with engine.begin() as connection:
+        connection.execute(text(statement))
+    return judged(engine)
+
+
+def test_a_flow_that_is_covered_is_well(engine: Engine) -> None:
+    health = changed(engine, "UPDATE archive.checkpoint SET frontier = now(), checked_at = now()")
+    assert (health.condition, health.is_well, health.problems) == ("up to date", True, ())
+    assert changed(engine, "UPDATE archive.checkpoint SET backfill = '{}'").condition == "catching up"
+
+
+def test_a_flow_without_runs_is_not_polled_yet_or_has_none(engine: Engine) -> None:
+    assert changed(engine, "DELETE FROM archive.run") == queries.Health("not polled yet")
+    health = changed(engine, "UPDATE archive.checkpoint SET checked_at = now()")
+    assert (health.condition, health.is_well) == ("no runs", True)
+    assert "f1" in health.notes[0]
+
+
+_DETAIL = """
+    INSERT INTO archive.detail (flow_key, log_type, log_id, run_log_id, run_created, outcome)
+    VALUES (1, 1, 2, 2, now(), '{}')
+"""
+_REFUSED = """
+    INSERT INTO archive.quarantine (flow_key, log_type, src_hash, source, reason) VALUES (1, 1, 1, '{}', 'odd')
+"""
+_GAP = """UPDATE archive.checkpoint SET gaps = '[{"from": null, "to": "2025-01-01", "reason": "depth_limited"%s}]'"""
+
+
+@pytest.mark.parametrize(
+    ("statement", "condition", "words"),
+    [
+        (
+            "UPDATE archive.checkpoint SET failures_in_a_row = 3, last_error = 'down'",
+            "failing",
+            "3 times in a row: down",
+        ),
+        (_DETAIL.format("missing"), "incomplete", "1 file that the Integrator announced"),
+        (_DETAIL.format("unreadable"), "incomplete", "1 file that cannot be read"),
+        (_DETAIL.format("too_large"), "incomplete", "1 file larger"),
+        ("UPDATE archive.run SET archive_state = 'lost' WHERE flow_key = 1 AND log_id < 5", "incomplete", "2 runs"),
+        (_REFUSED, "incomplete", "1 row that could not be stored"),
+        (_GAP % "", "incomplete", "gap from the beginning to 2025-01-01: depth_limited"),
+        ("UPDATE archive.checkpoint SET next_due_at = '2025-02-28 20:00+00'", "overdue", "4 h"),
+    ],
+)
+def test_what_fails_or_is_missing_is_not_well(engine: Engine, statement: str, condition: str, words: str) -> None:
+    health = changed(engine, statement)
+    assert (health.condition, health.is_well) == (condition, False)
+    assert words in health.problems[0]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        _DETAIL.format("wanted"),
+        _DETAIL.format("stored"),
+        _GAP % ', "acknowledged_at": "2025-02-01"',
+        "UPDATE archive.run SET archive_state = 'stuck' WHERE log_id = 2",
+        """UPDATE archive.checkpoint SET source = '{"order": "oldest first"}'""",
+        "UPDATE archive.checkpoint SET next_due_at = '2025-02-28 23:50+00'",
+        "UPDATE archive.checkpoint SET next_due_at = '2025-02-01 00:00+00', checked_at = '2025-02-28 23:50+00'",
+    ],
+)
+def test_what_is_only_unusual_is_well(engine: Engine, statement: str) -> None:
+    assert changed(engine, statement).is_well
+
+
+def test_files_are_found_by_the_log_they_belong_to(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO archive.detail (flow_key, log_type, log_id, run_log_id, run_created, outcome, body,"
+                " body_form, document) VALUES (1, 1, 2, 2, now(), 'stored', '\\x504b0003', 'zip', '{\"a\": 1.10}'),"
+                " (1, 3, 2, 2, now(), 'missing', NULL, NULL, NULL)"
+            )
+        )
+    with queries.reading(engine) as reader, engine.connect() as connection:
+        both = queries.details_named(reader, 2, [1, 2])
+        assert [row["log_type"] for row in both] == ["main", "line"]
+        assert list(both[0]) == list(connection.execute(text("SELECT * FROM reporting.detail LIMIT 0")).keys())
+        assert queries.details_named(reader, 2, [2]) == queries.details_named(reader, 3, [1, 2]) == []
+        assert queries.raw_of(reader, both[0]) == b"PK\0\3"
+        assert queries.raw_of(reader, both[1]) is None
+        assert queries.body_of(reader, both[0]).text == '{\n    "a": 1.10\n}'
+        run = queries.run(reader, 1, 2)
+        assert list(queries.details_of(reader, run)) == both

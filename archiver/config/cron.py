@@ -45,7 +45,7 @@ def _weekdays(field: str) -> str:
 
 def _prove(expression: str) -> None:
     # The scheduler itself is the judge of what it can read. Imported here: most commands need no scheduler.
-    from apscheduler.triggers.cron import CronTrigger  # type: ignore[import-untyped]
+    from apscheduler.triggers.cron import CronTrigger
 
     try:
         trigger = CronTrigger.from_crontab(expression, timezone=UTC)

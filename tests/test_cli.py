@@ -507,6 +507,49 @@ def test_help_imports_nothing_heavy() -> None:
     assert said.stderr.strip() == b"[]"
 
 
+# --- the log ---
+
+_LOGGING = """
+import logging, structlog
+from archiver.cli.log import configure_logging
+from archiver.config import Logging
+configure_logging(Logging("info", {format!r}))
+log = structlog.get_logger("archiver.daemon")
+log.debug("unseen")
+log.info("turn", flow="price", password="hunter2", errors=["postgresql://me:hunter2@host/db", "Bearer hunter2"])
+log.warning("odd \x1b[31m\u202e")
+logging.getLogger("urllib3").info("unseen")
+logging.getLogger("apscheduler").error("job %s failed", 7)
+try:
+    hunter = "hunter2"
+    raise ValueError("postgresql://me:hunter2@host/db refused")
+except ValueError:
+    log.exception("crashed", data={{"token": "hunter2"}})
+"""
+
+
+@pytest.mark.parametrize("format_", ["auto", "console"])
+def test_the_log_tells_no_secret_and_acts_on_no_terminal(format_: str) -> None:
+    code = _LOGGING.format(format=format_)
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=60)
+    text = said.stderr.decode()
+    assert said.stdout == b""
+    # The traceback quotes this program's own source; what it knows by value must not be there.
+    quoted = [line for line in text.splitlines() if "hunter = " not in line]
+    assert "hunter2" not in "\n".join(quoted)
+    assert "unseen" not in text
+    assert "\x1b[31m" not in text
+    assert "\u202e" not in text
+    assert "job 7 failed" in text
+    assert "postgresql://me:***@host/db" in text
+    if format_ != "console":
+        events = [json.loads(line) for line in text.splitlines()]
+        assert [event["event"] for event in events][:2] == ["turn", "odd \x1b[31m\u202e"]
+        assert events[0]["flow"] == "price"
+        assert events[0]["timestamp"].endswith("Z")
+        assert "ValueError" in events[-1]["exception"]
+
+
 # --- words ---
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from archiver.cli.words import clean
+from archiver.cli.words import clean, clean_lines
 
 if TYPE_CHECKING:
     from structlog.typing import Processor
@@ -33,6 +33,8 @@ def configure_logging(settings: Logging, *, debug: bool = False) -> None:
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=not console),
         structlog.stdlib.ExtraAdder(),
+        # As text, before secrets are looked for. structlog's other ways show the local variables of every frame.
+        structlog.processors.format_exc_info,
         _without_secrets,
     ]
     handler = logging.StreamHandler(sys.stderr)
@@ -60,7 +62,7 @@ def _last(*, console: bool) -> list[Processor]:
     first: Processor = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     if console:
         return [first, _harmless, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
-    return [first, structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+    return [first, structlog.processors.JSONRenderer()]
 
 
 def _without_secrets(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -83,5 +85,5 @@ def _harmless(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMappin
     """What came from the Integrator must not act on the terminal."""
     for name, value in event.items():
         if isinstance(value, str):
-            event[name] = clean(value)
+            event[name] = clean_lines(value) if name == "exception" else clean(value)
     return event

@@ -1,0 +1,119 @@
+"""Operating the archiver from the command line, against an Integrator that answers over HTTP and a real Postgres."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from archiver import cli
+from archiver.demo.flows import BRAND
+from archiver.demo.server import PASSWORD, USERNAME, serve
+from archiver.demo.world import World
+
+
+class Place:
+    """A folder with a configuration for a make-believe Integrator, and its archive."""
+
+    def __init__(self, base_url: str, flows: list[dict[str, str]], database: str) -> None:
+        self.flows = flows
+        self._settings: dict[str, Any] = {
+            "database": {"url": database},
+            "integrators": {
+                "demo": {
+                    "base_url": base_url,
+                    "username": USERNAME,
+                    "password": PASSWORD,
+                    "requests_per_second": 1000,
+                }
+            },
+            "projects": [{"id": BRAND.project_id, "slug": BRAND.slug, "flows": flows}],
+        }
+        self.write()
+
+    def write(self, **login: str) -> None:
+        self._settings["integrators"]["demo"].update(login)
+        Path("config.yaml").write_text(json.dumps(self._settings), encoding="utf-8")
+
+
+@pytest.fixture
+def place(
+    request: pytest.FixtureRequest, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Place]:
+    """By its parameter the Integrator's clock is behind."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("ARCHIVER_CONFIG", "ARCHIVER_DATABASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    behind = getattr(request, "param", timedelta(0))
+    world = World(lambda: datetime.now(UTC) - behind, start=datetime.now(UTC) - behind - timedelta(hours=3))
+    with serve(world) as server:
+        flows = [{"id": flow.flow_id, "name": flow.name} for flow in world.flows if flow.name in ("price", "order")]
+        yield Place(server.base_url, flows, database)
+
+
+def test_from_check_to_status(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    def said(*arguments: str, status: int = 0) -> str:
+        capsys.readouterr()
+        given = cli.main(arguments)
+        out, err = capsys.readouterr()
+        assert given == status, out + err
+        return out
+
+    first = json.loads(said("check", "--json"))
+    assert {finding["level"] for finding in first} == {"ok"}
+    assert [finding["check"].split()[0] for finding in first] == [
+        *("configuration", "database", "schema", "clock", "login", "flow", "flow", "clock"),
+    ]
+    assert "none yet" in first[2]["message"]
+    assert "runs listed, the first of 20" in first[5]["message"]
+
+    assert "price" in said("sync", "price")
+    conditions = {row["flow_name"]: row["last_run_at"] for row in json.loads(said("status", "--json"))}
+    assert conditions["price"].endswith("+00:00")
+    assert conditions["order"] is None
+    rows = said("sync").splitlines()
+    assert rows[0].split() == ["FLOW", "OUTCOME", "NEW", "RUNS", "NEW", "LINES", "FILES", "REQUESTS", "TOOK"]
+    assert all(" done " in row for row in rows[1:])
+    assert json.loads(said("runs", "--flow", "order", "--json", "--limit", "1"))[0]["flow_name"] == "order"
+    assert "up to date" in said("check")
+
+
+@pytest.mark.parametrize("place", [timedelta(minutes=7)], indirect=True)
+def test_a_clock_that_is_wrong_is_a_warning(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check"]) == 1
+    warnings = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning")]
+    assert len(warnings) == 1
+    assert "clock of demo: 7 min" in warnings[0] or "clock of demo: 6 min 59 s" in warnings[0]
+    assert "behind" in warnings[0]
+
+
+def test_check_tells_what_is_wrong(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    place.flows.append({"id": "no-such-flow", "name": "wrong"})
+    place.write()
+    assert cli.main(["check"]) == 1
+    out = capsys.readouterr().out
+    assert "warning flow wrong: no runs listed: is the id no-such-flow right?" in out
+    place.write(password="wrong-one")
+    assert cli.main(["check"]) == 2
+    out = capsys.readouterr().out
+    assert "error   login demo" in out
+    assert "wrong-one" not in out
+
+
+def test_a_flow_that_fails_is_told_with_status_1(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    place.write(password="wrong-one")
+    assert cli.main(["sync", "price"]) == 1
+    out, err = capsys.readouterr()
+    assert "failed" in out
+    assert "price: " in err
+    assert cli.main(["status"]) == 1
+    assert "failing" in capsys.readouterr().out
+
+
+def test_sync_of_a_flow_nobody_configured_is_refused(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["sync", "prices"]) == 2
+    assert "did you mean 'price'?" in capsys.readouterr().err

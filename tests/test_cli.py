@@ -414,6 +414,15 @@ def test_a_reader_that_goes_away_is_no_error(filled: str) -> None:
     assert said.stderr == b""
 
 
+def test_a_full_disk_is_said(filled: str) -> None:
+    with Path("/dev/full").open("wb") as full:
+        command = [sys.executable, "-m", "archiver", "runs", "--json"]
+        env = {**os.environ, "ARCHIVER_DATABASE_URL": filled}
+        said = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=env, check=False, timeout=60)
+    assert said.returncode == 2
+    assert said.stderr == b"archiver: No space left on device\n"
+
+
 # --- operating ---
 
 

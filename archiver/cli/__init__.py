@@ -88,6 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except ArchiverError as exc:
         return _explain(exc, debug=debug)
+    except OSError as exc:
+        _forget_output()
+        return _fail(exc, debug=debug)
     except Exception as exc:  # noqa: BLE001 - the last line of defence: no traceback without --debug
         return _confess(exc, debug=debug)
     return result if isinstance(result, int) else 0
@@ -110,6 +113,13 @@ def _explain(exc: ArchiverError, *, debug: bool) -> int:
         traceback.print_exception(exc)
     for problem in exc.problems if isinstance(exc, ConfigError) else (str(exc),):
         _complain(problem)
+    return 2
+
+
+def _fail(exc: OSError, *, debug: bool) -> int:
+    if debug:
+        traceback.print_exception(exc)
+    _complain(": ".join(str(part) for part in (exc.filename, exc.strerror or type(exc).__name__) if part))
     return 2
 
 

@@ -38,6 +38,13 @@ def database(config: Config, *, pool_size: int = 8) -> Iterator[Engine]:
         yield engine
 
 
+def revive(config: Config) -> None:
+    """Bring the embedded Postgres back, should somebody have killed it; another database is somebody else's matter."""
+    if config.database.libpq_url() is None:
+        with embedded.running(config.data_dir):
+            pass
+
+
 @contextmanager
 def opened(config: Config) -> Iterator[Workplace]:
     """The archive with its schema brought up to date, and clients that have not said anything yet."""

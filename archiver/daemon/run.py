@@ -16,7 +16,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from archiver.archive import FlowReport, archive_flow
 from archiver.config import Config, Flow
 from archiver.daemon.notify import notify, watchdog_seconds
-from archiver.daemon.place import Workplace, opened
+from archiver.daemon.place import Workplace, opened, revive
 from archiver.daemon.schedule import Schedule
 from archiver.errors import ArchiverError
 
@@ -135,7 +135,14 @@ class Daemon:
             self._upkeep()
         except ArchiverError as exc:
             log.error("tick failed", error=str(exc))
+            self._revive()
         self._ticked = time.monotonic()
+
+    def _revive(self) -> None:
+        try:
+            revive(self._place.config)
+        except ArchiverError as exc:
+            log.error("the embedded Postgres cannot be started again", error=str(exc))
 
     def _hand_out(self) -> None:
         with self._lock:

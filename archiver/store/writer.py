@@ -9,7 +9,7 @@ from typing import Any, cast
 from psycopg import sql
 
 from archiver.errors import LeaseLost
-from archiver.logs import Line, LogType, Run, Step, dump_exact, from_micros, render
+from archiver.logs import Line, LogType, Run, State, Step, dump_exact, from_micros, render
 from archiver.store.leases import Lease
 from archiver.store.rows import LINES, RUNS, STEPS, Cursor, Put, put, run_tuple, step_tuple
 from archiver.window import Interval
@@ -50,7 +50,7 @@ class Writer:
 
     def put_runs(self, runs: Iterable[Run]) -> Put:
         """Store runs and their steps. A finished run that is new, or was open, owes its lines from now on."""
-        distinct = self._distinct(runs)
+        distinct, refused = self._distinct(runs)
         have = {
             log_id: (src_hash, state)
             for log_id, src_hash, state in self._run(
@@ -61,7 +61,7 @@ class Writer:
         }
         news = [run for log_id, run in distinct.items() if have.get(log_id) is None or _differs(run, *have[log_id])]
         by_id = {run.log_id: run for run in news}
-        refused = put(
+        refused += put(
             self._cursor,
             RUNS,
             [run_tuple(run) for run in news],
@@ -75,15 +75,16 @@ class Writer:
         new = sum(run.log_id not in have for run in news)
         return Put(new, len(news) - new, refused)
 
-    def _distinct(self, runs: Iterable[Run]) -> dict[int, Run]:
-        """By id, the most advanced of each; a row without id or time cannot be stored, and goes into quarantine."""
+    def _distinct(self, runs: Iterable[Run]) -> tuple[dict[int, Run], int]:
+        """By id, the most advanced of each; and how many went into quarantine, for want of a usable id or time."""
         distinct: dict[int, Run] = {}
+        refused = 0
         for run in runs:
             if run.log_id is None or run.created is None:
-                self.quarantine(LogType.MAIN, run.src_hash, None, run, "it has no usable id and created")
-            elif run.log_id not in distinct or (run.state or 0) >= (distinct[run.log_id].state or 0):
+                refused += self.quarantine(LogType.MAIN, run.src_hash, None, run, "it has no usable id and created")
+            elif run.log_id not in distinct or _rank(run) >= _rank(distinct[run.log_id]):
                 distinct[run.log_id] = run
-        return distinct
+        return distinct, refused
 
     def put_lines(self, lines: Iterable[Line], run: tuple[int, str, str]) -> Put:
         """Store lines of a run, given as (log id, run id, created). A line without a usable time takes the run's."""
@@ -257,6 +258,11 @@ class Writer:
             log_type=log_type,
             log_id=log_id,
         )
+
+
+def _rank(run: Run) -> int:
+    """How far a run has come, as `rows.py` has it in SQL: finished is the last of states."""
+    return 2**15 if run.state == State.FINISHED else run.state or 0
 
 
 def _differs(run: Run, src_hash: int, state: str) -> bool:

@@ -1,0 +1,369 @@
+"""The passes, one behaviour at a time: a list of rows that the test changes, a real server, a real Postgres."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from archiver import config
+from archiver.archive import FlowReport, archive_flow
+from archiver.client import Client
+from archiver.demo.faults import Body, DepthLimit, Faults, Status
+from archiver.demo.flows import BRAND
+from archiver.demo.server import PASSWORD, USERNAME, Server, serve
+from archiver.demo.table import TableWorld
+from archiver.logs import Row
+from archiver.store import Store, connect, migrate
+
+FLOW = "flow-1"
+
+
+def main_log(number: int, *, age: float = 3600, state: int = 3, status: int = 2, **more: Any) -> Row:
+    """A main log that began `age` seconds ago."""
+    created = datetime.now(UTC) - timedelta(seconds=age)
+    return {
+        "id": number,
+        "created": str(int(created.timestamp() * 1000)),
+        "finished": str(int(created.timestamp() * 1000) + 5000) if state == 3 else None,
+        "process_group_id": FLOW,
+        "process_group_name": "price",
+        "parent_process_group_id": None,
+        "original_filename_uuid": f"run-{number}",
+        "filename_uuid": f"run-{number}",
+        "state": state,
+        "status": status,
+        "process_count": 0,
+        "log_type": 1,
+        "is_send_S3": 0,
+        "sub_flows": [],
+        **more,
+    }
+
+
+def line_log(number: int, run: int, **more: Any) -> Row:
+    return {
+        "id": number,
+        "created": "2026-05-04T10:00:00.5+00:00",
+        "original_filename_uuid": f"run-{run}",
+        "filename_uuid": f"line-{number}",
+        "state": 3,
+        "status": 2,
+        "log_type": 3,
+        "is_send_S3": 0,
+        "sku": f"SKU-{number}",
+        **more,
+    }
+
+
+@dataclass
+class Bench:
+    """A flow that a test archives turn by turn."""
+
+    world: TableWorld
+    server: Server
+    faults: Faults
+    store: Store
+    client: Client
+    flow: config.Flow
+    key: int
+
+    def turn(self, **changes: Any) -> FlowReport:
+        lease = self.store.leases.claim(self.key)
+        assert lease is not None
+        report = archive_flow(replace(self.flow, **changes), self.client, self.store, lease, eager=True)
+        assert report.crash is None, report.crash
+        return report
+
+    def all(self, statement: str) -> list[tuple[Any, ...]]:
+        with self.store.engine.connect() as connection:
+            return [tuple(row) for row in connection.execute(text(statement))]
+
+    def one(self, statement: str) -> Any:
+        ((value,),) = self.all(statement)
+        return value
+
+    def states(self) -> dict[int, str]:
+        return dict(self.all("SELECT log_id, archive_state FROM archive.run"))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def bench(database: str, tmp_path: Path) -> Iterator[Bench]:
+    world = TableWorld(lambda: datetime.now(UTC))
+    faults = Faults(seed=1)
+    with serve(world, faults) as server:
+        path = tmp_path / "config.yaml"
+        settings = {
+            "integrators": {
+                "here": {
+                    "base_url": server.base_url,
+                    "username": USERNAME,
+                    "password": PASSWORD,
+                    "requests_per_second": 1000,
+                    "timeout": "2s",
+                }
+            },
+            "projects": [{"id": BRAND.project_id, "slug": BRAND.slug, "flows": [{"id": FLOW, "name": "price"}]}],
+            "defaults": {"settle": "0s", "since": "2000-01-01"},
+        }
+        path.write_text(json.dumps(settings))
+        loaded = config.load(path, {})
+        engine = connect(database)
+        migrate(engine)
+        store = Store(engine, "test")
+        with Client(loaded.integrators["here"], store.hold) as client:
+            (flow,) = loaded.flows
+            yield Bench(world, server, faults, store, client, flow, store.register([flow])[flow])
+        store.close()
+
+
+def test_a_run_is_followed_until_it_has_finished(bench: Bench) -> None:
+    bench.world.insert(FLOW, 1, main_log(1, state=2, status=1))
+    bench.turn()
+    assert bench.states() == {1: "open"}
+    bench.world.update(FLOW, 1, 1, state=3, status=2)
+    bench.world.insert(FLOW, 3, line_log(10, 1), line_log(11, 1))
+    bench.turn()
+    assert bench.states() == {1: "sealed"}
+    assert bench.one("SELECT line_count FROM archive.run") == 2
+
+
+def test_a_finished_run_never_becomes_unfinished(bench: Bench) -> None:
+    bench.world.insert(FLOW, 1, main_log(1))
+    bench.turn()
+    bench.world.update(FLOW, 1, 1, state=2, status=1, finished=None)
+    bench.turn()
+    assert bench.all("SELECT state, status FROM archive.run") == [(3, 2)]
+
+
+def test_lines_that_come_after_the_first_count_are_fetched_before_the_seal(bench: Bench) -> None:
+    bench.world.insert(FLOW, 1, main_log(1))
+    bench.world.insert(FLOW, 3, line_log(10, 1))
+    bench.turn(settle=timedelta(hours=1))
+    assert bench.states() == {1: "settling"}
+    bench.world.insert(FLOW, 3, *(line_log(number, 1) for number in range(20, 250)))
+    with bench.store.engine.begin() as connection:
+        connection.execute(text("UPDATE archive.run SET visit_at = now()"))
+    bench.turn(settle=timedelta(hours=1))
+    assert bench.states() == {1: "sealed"}
+    assert bench.one("SELECT count(*) FROM archive.line") == 231
+
+
+def test_a_sealed_run_is_looked_at_once_more_after_a_day(bench: Bench) -> None:
+    bench.world.insert(FLOW, 1, main_log(1))
+    bench.turn()
+    assert bench.one("SELECT round(extract(epoch FROM visit_at - now()) / 3600)::int FROM archive.run") == 24
+    bench.world.insert(FLOW, 3, line_log(10, 1))
+    with bench.store.engine.begin() as connection:
+        connection.execute(text("UPDATE archive.run SET visit_at = now()"))
+    bench.turn()
+    assert bench.states() == {1: "sealed"}
+    assert bench.one("SELECT count(*) FROM archive.line") == 1
+    assert bench.one("SELECT visit_at IS NULL FROM archive.run")
+
+
+def test_a_run_that_is_no_longer_listed_is_lost_by_name_and_may_come_back(bench: Bench) -> None:
+    bench.world.insert(FLOW, 1, main_log(1, state=2, status=1), main_log(2, age=4000))
+    bench.turn()
+    bench.world.delete(FLOW, 1, 1)
+    bench.turn()
+    assert bench.states()[1] == "open"  # one 404 proves little
+    bench.turn()
+    assert bench.states() == {1: "lost", 2: "sealed"}
+    bench.world.insert(FLOW, 1, main_log(1, state=3))
+    bench.turn()
+    assert bench.states() == {1: "sealed", 2: "sealed"}
+
+
+def test_an_old_open_run_is_stuck_and_asked_for_once_a_day(bench: Bench) -> None:
+    bench.world.insert(FLOW, 1, main_log(1, state=2, status=1))
+    bench.turn()
+    with bench.store.engine.begin() as connection:
+        connection.execute(text("UPDATE archive.run SET first_seen_at = now() - interval '8 days'"))
+    bench.turn()
+    assert bench.states() == {1: "stuck"}
+    assert bench.one("SELECT round(extract(epoch FROM visit_at - now()) / 3600)::int FROM archive.run") == 24
+    assert bench.one("SELECT open_runs FROM reporting.archive_health") == 1
+
+
+def zipped(document: bytes, name: str = "log.json") -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        file.writestr(name, document)
+    return base64.b64encode(buffer.getvalue())
+
+
+def test_the_files_of_a_failed_run_are_kept_byte_for_byte(bench: Bench) -> None:
+    steps = [main_log(101, log_type=2, status=3, is_send_S3=1), main_log(102, log_type=2, is_send_S3=0)]
+    bench.world.insert(
+        FLOW, 1, main_log(1, status=3, is_send_S3=1, sub_flows=steps), main_log(2, is_send_S3=1, age=4000)
+    )
+    bench.world.insert(FLOW, 3, line_log(10, 1, status=3, is_send_S3=1), line_log(11, 1), line_log(12, 2, is_send_S3=1))
+    for number in (1, 101, 10):
+        bench.world.files[FLOW, number] = zipped(b'{"id": %d, "price": 1.10}' % number)
+    report = bench.turn()
+    assert report.errors == []
+    rows = bench.all("SELECT log_type, log_id, outcome, document::text, body_form FROM archive.detail ORDER BY 1")
+    assert rows == [
+        (kind, number, "stored", f'{{"id": {number}, "price": 1.10}}', "zip")
+        for kind, number in ((1, 1), (2, 101), (3, 10))
+    ]
+    assert bench.one("SELECT encode(sha256(body), 'hex') = sha256 FROM archive.detail WHERE log_id = 1")
+
+
+def test_a_line_that_failed_makes_its_run_a_failed_one(bench: Bench) -> None:
+    bench.world.insert(FLOW, 1, main_log(1, status=2, is_send_S3=1))
+    bench.world.insert(FLOW, 3, line_log(10, 1, status=3))
+    bench.world.files[FLOW, 1] = zipped(b"{}")
+    bench.turn()
+    assert bench.all("SELECT log_id, outcome FROM archive.detail") == [(1, "stored")]
+
+
+@pytest.mark.parametrize(("policy", "files"), [("none", []), ("failed", [1]), ("all", [1, 2])])
+def test_the_policy_says_which_files_are_wanted(bench: Bench, policy: str, files: list[int]) -> None:
+    bench.world.insert(FLOW, 1, main_log(1, status=3, is_send_S3=1), main_log(2, status=2, is_send_S3=1, age=4000))
+    for number in (1, 2):
+        bench.world.files[FLOW, number] = zipped(b"{}")
+    bench.turn(details=policy)
+    assert [row[0] for row in bench.all("SELECT log_id FROM archive.detail ORDER BY 1")] == files
+
+
+def test_a_file_that_is_announced_and_never_there_is_missing_by_name(bench: Bench) -> None:
+    bench.world.insert(FLOW, 1, main_log(1, status=3, is_send_S3=1))
+    for _ in range(5):
+        assert bench.turn().errors == []
+        assert bench.one("SELECT outcome FROM archive.detail") == "wanted"
+    assert "missing" in bench.turn().errors[0]
+    assert bench.all("SELECT outcome, attempts FROM archive.detail") == [("missing", 6)]
+
+
+def test_an_unreadable_file_is_kept_and_fetched_three_times(bench: Bench) -> None:
+    bench.world.insert(FLOW, 1, main_log(1, status=3, is_send_S3=1))
+    bench.world.files[FLOW, 1] = base64.b64encode(b"PK no zip at all")
+    for expected in ("wanted", "wanted", "unreadable"):
+        bench.turn()
+        assert bench.one("SELECT outcome FROM archive.detail") == expected
+        assert bench.one("SELECT length(body) > 10 FROM archive.detail")
+    assert bench.one("SELECT error FROM archive.detail")
+
+
+def test_a_row_that_cannot_be_stored_is_kept_with_the_reason(bench: Bench) -> None:
+    bench.world.insert(FLOW, 1, main_log(1), main_log(2, age=3700, id="no number"))
+    bench.world.insert(FLOW, 3, *(line_log(number, 1) for number in range(10, 30)), line_log(99, 1, id=None))
+    report = bench.turn()
+    assert report.refused == 2
+    assert bench.states() == {1: "sealed"}
+    assert bench.one("SELECT count(*) FROM archive.line") == 20
+    kept = bench.all("SELECT log_type, source::jsonb -> 'id', reason FROM archive.quarantine ORDER BY 1")
+    assert kept == [(1, "no number", "it has no usable id and created"), (3, None, "it has no usable id")]
+    assert bench.turn().refused == 0  # it is told once
+
+
+def test_one_row_that_postgres_refuses_does_not_sink_its_batch(bench: Bench) -> None:
+    with bench.store.engine.begin() as connection:
+        connection.execute(
+            text("ALTER TABLE archive.line ADD CONSTRAINT line_hostile_check CHECK (row_num IS DISTINCT FROM 13)")
+        )
+    bench.world.insert(FLOW, 1, main_log(1))
+    bench.world.insert(FLOW, 3, *(line_log(number, 1, row_num=number) for number in range(1, 150)))
+    report = bench.turn()
+    assert report.refused == 1
+    assert bench.one("SELECT count(*) FROM archive.line") == 148
+    ((source, reason),) = bench.all("SELECT source::jsonb ->> 'row_num', reason FROM archive.quarantine")
+    assert source == "13"
+    assert "23514" in reason
+    assert bench.states() == {1: "sealed"}
+
+
+def test_a_page_of_lines_that_does_not_parse_fails_its_run_and_no_other(bench: Bench) -> None:
+    bench.world.insert(FLOW, 1, main_log(1), main_log(2, age=4000))
+    bench.world.insert(FLOW, 3, line_log(10, 1), line_log(20, 2))
+    rule = bench.faults.add(Body(b"<html>busy</html>"), path="/logs", log_type=3, times=3)
+    report = bench.turn()
+    assert rule.fired == 3
+    assert "run-1" in report.errors[0]
+    assert bench.states() == {1: "pending", 2: "sealed"}
+    assert bench.one("SELECT error FROM archive.run WHERE log_id = 1")
+    assert bench.turn().errors == []
+    assert bench.states() == {1: "sealed", 2: "sealed"}
+
+
+def test_a_list_that_is_suddenly_empty_does_not_move_the_frontier(bench: Bench) -> None:
+    bench.world.insert(FLOW, 1, main_log(1, age=60), main_log(2, age=86400 * 3))
+    bench.turn()
+    before = bench.one("SELECT frontier FROM archive.checkpoint")
+    bench.faults.add(Status(404), path="/logs", log_type=1, page=1)
+    report = bench.turn()
+    assert "suddenly empty" in report.errors[0]
+    assert bench.one("SELECT frontier FROM archive.checkpoint") == before
+    assert bench.all("SELECT failures_in_a_row, last_error IS NOT NULL FROM archive.checkpoint") == [(1, True)]
+
+
+def test_a_flow_that_was_never_seen_is_told_and_nothing_is_certified(bench: Bench) -> None:
+    report = bench.turn()
+    assert report.errors == []
+    assert "id" in report.notes[0]
+    assert bench.one("SELECT frontier FROM archive.checkpoint") is None
+
+
+def test_rows_dropped_while_nobody_read_are_a_gap(bench: Bench) -> None:
+    bench.world.insert(FLOW, 1, *(main_log(number, age=60 * number) for number in range(1, 6)))
+    bench.turn()
+    with bench.store.engine.begin() as connection:  # the last good poll was two days ago
+        connection.execute(text("UPDATE archive.checkpoint SET frontier = frontier - interval '2 days'"))
+        connection.execute(text("UPDATE archive.run SET created = created - interval '2 days'"))
+    bench.world.delete(FLOW, 1, 1, 2, 3, 4, 5)
+    bench.world.insert(FLOW, 1, main_log(9, age=30))
+    report = bench.turn()
+    assert "dropped" in report.errors[0]
+    (gap,) = bench.one("SELECT gaps FROM archive.checkpoint")
+    assert gap["from"] < gap["to"]
+
+
+def test_a_source_that_lists_no_deeper_leaves_a_gap(bench: Bench) -> None:
+    bench.world.insert(FLOW, 1, *(main_log(number, age=600 * number) for number in range(1, 700)))
+    bench.faults.add(DepthLimit(rows=300, status=400), path="/logs", log_type=1)
+    report = bench.turn()
+    assert any("no further" in error for error in report.errors)
+    (gap,) = bench.one("SELECT gaps FROM archive.checkpoint")
+    assert "depth_limited" in gap["reason"]
+    assert bench.one("SELECT count(*) FROM archive.run") >= 250
+    assert bench.turn().errors == []  # it is told once, and stays on record
+
+
+def test_what_is_older_than_since_is_left_alone(bench: Bench) -> None:
+    bench.world.insert(FLOW, 1, *(main_log(number, age=86400.0 * number) for number in range(1, 400)))
+    since = datetime.now(UTC) - timedelta(days=50.5)
+    bench.turn(since=since)
+    assert bench.one("SELECT count(*) FROM archive.run") == 50
+    bench.turn(since=datetime.now(UTC) - timedelta(days=300.5))  # asked to go further back
+    assert bench.one("SELECT count(*) FROM archive.run") == 300
+
+
+def test_levels_say_what_is_archived(bench: Bench) -> None:
+    bench.world.insert(FLOW, 1, main_log(1))
+    bench.world.insert(FLOW, 3, line_log(10, 1))
+    bench.turn(levels=frozenset({"main", "sub"}))
+    assert bench.states() == {1: "sealed"}
+    assert bench.one("SELECT count(*) FROM archive.line") == 0
+
+
+def test_a_lease_that_was_taken_over_writes_nothing_more(bench: Bench) -> None:
+    bench.world.insert(FLOW, 1, main_log(1))
+    lease = bench.store.leases.claim(bench.key)
+    assert lease is not None
+    assert bench.store.leases.claim(bench.key) is None
+    with bench.store.engine.begin() as connection:
+        connection.execute(text("UPDATE archive.checkpoint SET fence = fence + 1"))
+    report = archive_flow(bench.flow, bench.client, bench.store, lease)
+    assert "another process" in report.notes[0]
+    assert bench.one("SELECT count(*) FROM archive.run") == 0

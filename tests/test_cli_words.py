@@ -1,0 +1,89 @@
+"""What people read: the log, harmless text, times and spans in words."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from archiver.cli import words
+
+_LOGGING = """
+import logging, structlog
+from archiver.cli.log import configure_logging
+from archiver.config import Logging
+configure_logging(Logging("info", {format!r}))
+log = structlog.get_logger("archiver.daemon")
+log.debug("unseen")
+log.info("turn", flow="price", password="hunter2", errors=["postgresql://me:hunter2@host/db", "Bearer hunter2"])
+log.warning("odd \x1b[31m\u202e")
+logging.getLogger("urllib3").info("unseen")
+logging.getLogger("apscheduler").error("job %s failed", 7)
+try:
+    hunter = "hunter2"
+    raise ValueError("postgresql://me:hunter2@host/db refused")
+except ValueError:
+    log.exception("crashed", data={{"token": "hunter2"}})
+"""
+
+
+@pytest.mark.parametrize("format_", ["auto", "console"])
+def test_the_log_tells_no_secret_and_acts_on_no_terminal(format_: str) -> None:
+    code = _LOGGING.format(format=format_)
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=60)
+    text = said.stderr.decode()
+    assert said.stdout == b""
+    # The traceback quotes this program's own source; what it knows by value must not be there.
+    quoted = [line for line in text.splitlines() if "hunter = " not in line]
+    assert "hunter2" not in "\n".join(quoted)
+    assert "unseen" not in text
+    assert "\x1b[31m" not in text
+    assert "\u202e" not in text
+    assert "job 7 failed" in text
+    assert "postgresql://me:***@host/db" in text
+    if format_ != "console":
+        events = [json.loads(line) for line in text.splitlines()]
+        assert [event["event"] for event in events][:2] == ["turn", "odd \x1b[31m\u202e"]
+        assert events[0]["flow"] == "price"
+        assert events[0]["timestamp"].endswith("Z")
+        assert "ValueError" in events[-1]["exception"]
+
+
+def test_text_is_made_harmless_and_words_stay_words() -> None:
+    assert words.clean("\x1b[31m\u202e\x9b") == "\\x1b[31m\\u202e\\x9b"
+    assert words.clean("a\r\n\tb\u2028c") == "a b c"
+    assert words.clean("ürün 👩\u200d👧 शक\u094d\u200dष") == "ürün 👩\u200d👧 शक\u094d\u200dष"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said", "short"),
+    [
+        (None, "", ""),
+        (0, "0 s", "0 s"),
+        (0.84, "0.8 s", "1 s"),
+        (59.6, "1 min", "1 min"),
+        (200.5, "3 min 20 s", "3 min"),
+        (7_380, "2 h 3 min", "2 h"),
+        (90_000, "1 d 1 h", "1 d"),
+        (-61, "-1 min 1 s", "-1 min"),
+    ],
+)
+def test_spans(seconds: float | None, said: str, short: str) -> None:
+    assert (words.span(seconds), words.span(seconds, short=True)) == (said, short)
+
+
+def test_moments() -> None:
+    now = datetime(2025, 3, 10, 12, tzinfo=UTC)
+    assert words.moment("7d", now) == now - timedelta(days=7)
+    assert words.moment("2025-03-01T12:00+03:00", now) == datetime(2025, 3, 1, 9, tzinfo=UTC)
+    midnight = datetime(2025, 3, 1).astimezone()
+    assert words.moment("2025-03-01", now) == midnight
+    assert words.moment("2025-03-01", now, end=True) == datetime(2025, 3, 2).astimezone()
+    assert words.moment("yesterday", now, end=True) == words.moment("today", now)
+    assert words.ago(now - timedelta(minutes=2), now) == "2 min ago"
+    for nonsense in ("", "7 moons", "2025-13-01", "9999999y", "0000-00-00"):
+        with pytest.raises(ValueError, match=r"."):
+            words.moment(nonsense, now)

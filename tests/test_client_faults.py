@@ -128,7 +128,7 @@ def test_an_unreadable_page_is_asked_for_again(bench: Bench) -> None:
 def test_a_gzip_bomb_is_not_unpacked(bench: Bench) -> None:
     mebibyte = gzip.compress(b" " * 2**20)
     server = bench.server(always(answer(200, mebibyte * 600, "Content-Encoding: gzip")))
-    client = bench.client(server.url)
+    client = bench.client(server.url, timeout=timedelta(seconds=60))
     tracemalloc.start()
     with pytest.raises(PageUnreadable, match="more than"):
         read(client)

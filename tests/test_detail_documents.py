@@ -68,6 +68,7 @@ CHANGED: list[tuple[bytes, str, str]] = [
     (b'"\\uDFFF\\uD83D\\uDE00"', '"\\ufffd\\uD83D\\uDE00"', document.SURROGATE),
     (b'"\\ud800\\u0041 \\ud800\\ud800\\udc00"', '"\\ufffd\\u0041 \\ufffd\\ud800\\udc00"', document.SURROGATE),
     (b'"a\nb\tc\x1f"', '"a\\u000ab\\u0009c\\u001f"', document.CONTROL),
+    (b'"\\\\\n"', '"\\\\\\u000a"', document.CONTROL),
     (b'[NaN, -Infinity, Infinity, "NaN"]', '["NaN", "-Infinity", "Infinity", "NaN"]', document.NOT_A_NUMBER),
     (b"[1e131072]", '["1e131072"]', document.BEYOND),
     (b'{"a": -1E+999999999999}', '{"a": "-1E+999999999999"}', document.BEYOND),
@@ -78,6 +79,7 @@ CHANGED: list[tuple[bytes, str, str]] = [
     (b'{"a": 1, "a": 2}', '{"a": 1, "a": 2}', document.REPEATED),
     (b'[{"b": {"a": 1, "\\u0061": 2}}]', '[{"b": {"a": 1, "\\u0061": 2}}]', document.REPEATED),
     (b'{"\\u003a": 1, ":": 2}', '{":": 1, ":": 2}', document.REPEATED),
+    (b'{"\\u003a": 1, "b": 2, "b": 3}', '{":": 1, "b": 2, "b": 3}', document.REPEATED),
     (b'{"a\\u0000": 1, "a\\ufffd": 2}', '{"a\\ufffd": 1, "a\\ufffd": 2}', f"{document.NUL}; {document.REPEATED}"),
     (
         b'\xef\xbb\xbf{"a": NaN, "a": "\xff\\ud800\\u0000\n", "b": 1e999999}',
@@ -93,6 +95,7 @@ CHANGED: list[tuple[bytes, str, str]] = [
 WITHOUT = [
     (b"[" * 251 + b"]" * 251, "no document: it is nested deeper than 250 levels"),
     (b'{"a":' * 251 + b"1" + b"}" * 251, "no document: it is nested deeper than 250 levels"),
+    (b'["\\\\",' + b"[" * 250 + b"]" * 251, "no document: it is nested deeper than 250 levels"),
     (b"[" * 1_000_000, "no document: it is nested deeper than 250 levels"),
     (b"[" * 10_000_000, "no document: its 10,000,000 bytes are too many to be checked"),
     (b"[" + b"1e131000," * 1000 + b"1]", "no document: its numbers are too long when written out"),
@@ -101,7 +104,8 @@ WITHOUT = [
 
 NO_JSON = [
     b"{", b"[1,]", b"{'a': 1}", b"nul", b"None", b"NaNa", b"+1", b"01", b".5", b"1.", b"1e", b"0x10", b"--1", b"--NaN",
-    b"-", b"1 2", b'"a', b'"\\', b'"\\x41"', b'"\\u12"', b'{"a" 1}', b'{"a": }', b"{1: 2}", b"// c\n1", b"]", b"}{",
+    b"-", b"1 2", b'"a', b'"\\', b'"\\x41"', b'"\\\n"', b'"\\\0"',
+    b'"\\u12"', b'{"a" 1}', b'{"a": }', b"{1: 2}", b"// c\n1", b"]", b"}{",
     b'{"a": 1}\n{"a": 2}', b"\xff", b"\x0b1", "\u00a01".encode(), b"1\0 2", b"[-Infinity -NaN]", b"\\u0000",
     b'"\\u0000', b"1" * 5000 + b"x", b"-1e999999-", b"\xfe\xff\0", b"--1e999999", b"[1e0005,--1]",
     b'"' + b'\\"' * 100_000, b'["\\u0000' + b'\\"' * 100_000,

@@ -59,7 +59,7 @@ def project(content: bytes, limits: Limits) -> Projection:
         mended = _Mended(text)
         repeated = _has_repeated_keys(mended.skeleton)
     except orjson.JSONDecodeError as exc:
-        return Projection(None, tuple(changes), f"is not JSON ({exc.msg})")
+        return Projection(None, tuple(changes), f"is not JSON ({exc.msg.partition(': line')[0]})")
     if mended.digits > limits.memory // 8:
         return Projection(None, (*changes, "no document: its numbers are too long when written out"))
     changes += sorted(mended.changes) + [REPEATED] * repeated
@@ -149,7 +149,8 @@ _CONTROL = re.compile(rb"[\x00-\x1f]")
 _ESCAPE = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
     rb"|\\u(?:(0000)|(003[aA])|([dD][89a-fA-F][0-9a-fA-F]{2}))"
-    rb"|\\u|(?:\\[^u])++",
+    rb"|\\u|(?:\\[^u])++"
+    rb"|([\x00-\x1f])",
     re.DOTALL,
 )
 
@@ -189,21 +190,21 @@ class _Mended:
         return b'"' + match[3] + b'"'
 
     def _string(self, token: bytes) -> bytes:
-        if _CONTROL.search(token):
-            token = _rewritten(_CONTROL, token, self._bare)
-        return _rewritten(_ESCAPE, token, self._escape) if b"\\u" in token else token
-
-    def _bare(self, match: re.Match[bytes]) -> bytes:
-        self.changes.add(CONTROL if match[0] != b"\0" else NUL)
-        return b"\\u%04x" % match[0][0] if match[0] != b"\0" else b"\\ufffd"
+        return _rewritten(_ESCAPE, token, self._escape) if b"\\u" in token or _CONTROL.search(token) else token
 
     def _escape(self, match: re.Match[bytes]) -> bytes | None:
-        null, colon, half = match.groups()
+        null, colon, half, control = match.groups()
         if colon:  # the same text, but now its colons can be counted
             return b":"
-        if not null and not half:
+        if null or control == b"\0":
+            self.changes.add(NUL)
+        elif half:
+            self.changes.add(SURROGATE)
+        elif control:
+            self.changes.add(CONTROL)
+            return b"\\u%04x" % control[0]
+        else:
             return None
-        self.changes.add(NUL if null else SURROGATE)
         return b"\\ufffd"
 
     def _number(self, token: bytes) -> bytes | None:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from archiver.window.order import Mark
 
 LARGEST = 100  # rows of a page, the vendor's limit
+FEWEST = 10  # rows: no source caps its pages below this
 
 
 class Ask(NamedTuple):

@@ -19,13 +19,14 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import Any
 
-from archiver.window.asks import LARGEST, Answer, Ask, Tally, away_from_head, towards_head
-from archiver.window.order import ENOUGH, Mark, Order, Probe
+from archiver.window.asks import FEWEST, LARGEST, Answer, Ask, Tally, away_from_head, towards_head
+from archiver.window.order import Mark, Order, Probe
 from archiver.window.tail import Tail
 
 TRIES = 16  # for a window that links
-STALLED = 3  # windows without a new row: the page number is ignored
+STALLED = 3  # windows in a row that lead no further: the page number is ignored
 ROUNDS = 6  # walks, until two agree
+RESTARTS = 4  # walks that lost their link
 
 
 class Outcome(StrEnum):
@@ -39,7 +40,6 @@ class Outcome(StrEnum):
 class Phase(StrEnum):
     TAIL = "tail"  # looking for the end of a list that is oldest first
     CHAIN = "chain"
-    END = "end"  # is the page after a short window empty?
     LOOSE = "loose"  # without links: two walks have to see the same rows
 
 
@@ -64,19 +64,21 @@ class Walk:
     backward: bool = False
     tail: Tail = field(default_factory=Tail)
     probe: Probe = field(default_factory=Probe)
-    size: int = LARGEST  # the largest page that the source gives
+    size: int = LARGEST  # the largest page to ask for
+    given: int = FEWEST  # the largest page that came
     limit: int = LARGEST  # of the last window accepted; before the first one: of the first
     page: int = 1
     border: tuple[Mark, ...] = ()  # the rows of the last window accepted
     count: int | None = None  # the list's length at that window
     edge: int = 0  # the index up to which the list is covered
-    overlap: int = 0
+    margin: int = 0  # rows to overlap beyond what a list that stands still needs
     offset: int = 0  # how far from the edge the next try looks for it
     stride: int = 0
     tries: int = 0
     stalled: int = 0
     windows: int = 0
     rounds: int = 0
+    restarts: int = 0
     news: bool = False  # this round saw a settled row that was not stored
     tally: Tally = field(default_factory=Tally)
     before: Tally | None = None
@@ -103,15 +105,14 @@ class Walk:
         """The next window."""
         if self.phase is Phase.TAIL:
             return self.tail.ask()
-        if self.phase is Phase.END:
-            return Ask(self.limit, self.page + 1)
         if self.phase is Phase.LOOSE:
             return Ask(min(self.size, LARGEST), self.page)
         if not self.border:
             return Ask(self.limit, 1)
+        overlap = len(self.border) - len(self.links) + 1 + self.margin
         if self.backward:
-            return towards_head(self.edge - self.offset + self.overlap, self.size)
-        return away_from_head(self.edge + self.offset - self.overlap, self.size)
+            return towards_head(self.edge - self.offset + overlap, self.size)
+        return away_from_head(self.edge + self.offset - overlap, self.size)
 
     def take(self, ask: Ask, answer: Answer, stored: Container[int] = (), now: int | None = None) -> Walk:
         """Go on with the answer to `ask`. `stored`: which ids of its rows the archive held before. `now`: the signpost
@@ -122,10 +123,8 @@ class Walk:
         walk = replace(walk, news=walk.news or news)
         if walk.phase is Phase.TAIL:
             return walk._take_tail(ask, answer, stored)
-        if walk.phase is Phase.END:
-            return walk._take_end(answer)
         if walk.phase is Phase.LOOSE:
-            return walk._take_loose(answer)
+            return walk._take_loose(answer, stored)
         if walk.border:
             return walk._take_next(ask, answer, stored)
         if not answer.rows:
@@ -145,26 +144,39 @@ class Walk:
         """The row of the border that the walk came to last."""
         return self.border[0] if self.backward else self.border[-1]
 
-    def _take_next(self, ask: Ask, answer: Answer, stored: Container[int]) -> Walk:
+    @property
+    def links(self) -> frozenset[int]:
+        """The ids by which the next window may link. Rows as old as the outermost may change places with rows that
+        were not seen (the tie rule)."""
         outermost = self.outermost.created
-        links = {mark.id for mark in self.border if mark.created != outermost}
+        return frozenset(mark.id for mark in self.border if mark.created != outermost)
+
+    def _take_next(self, ask: Ask, answer: Answer, stored: Container[int]) -> Walk:
+        links, outermost = self.links, self.outermost.created
         shared = [mark for mark in answer.rows if mark.id in links]
         if not shared:
-            # In a list that is in order, a row that is certainly nearer to the head than the border links as well.
-            if self.ordered and any(mark.created > outermost + 2 * self.lateness for mark in answer.rows):
+            # In a list that is in order, a row that the walk certainly came past before the border links as well.
+            passed = max(mark.created for mark in self.border) + 2 * self.lateness
+            if self.ordered and any(mark.created > passed for mark in answer.rows):
                 older = [mark for mark in self._walking(answer.rows) if mark.created < outermost]
                 return self._accept(ask, answer, stored, older)
             return self._retry(ask, answer)
         if self._swapped(shared):
-            return self._loosen("rows of the list change places")
+            return replace(self, order=Order.ARBITRARY)._loosen("rows of the list change places")
         known = {mark.id for mark in self.border}
         rows = self._walking(answer.rows)
-        fresh = any(mark.id not in known for mark in rows)
-        walk = replace(self, stalled=0 if fresh else self.stalled + 1)
-        if walk.stalled >= STALLED:
-            return walk._fail("no window brings new rows: the Integrator seems to ignore the page number")
         last = max(place for place, mark in enumerate(rows) if mark.id in known)
-        return walk._accept(ask, answer, stored, rows[last + 1 :])
+        if last + 1 == len(rows) and (ask.start > 0 if self.backward else len(rows) >= ask.limit):
+            return self._find_edge(ask, rows)
+        return replace(self, stalled=0)._accept(ask, answer, stored, rows[last + 1 :])
+
+    def _find_edge(self, ask: Ask, rows: Sequence[Mark]) -> Walk:
+        """A window that links and leads no further; `rows`, in walking direction, show where the border lies now."""
+        if self.stalled + 1 >= STALLED:
+            return self._fail("windows lead no further: the page number is ignored, or the list grows too fast")
+        behind = next(place for place, mark in enumerate(self._walking(self.border)[::-1]) if mark.id == rows[-1].id)
+        edge = ask.start - behind if self.backward else ask.start + len(rows) + behind
+        return replace(self, edge=edge, offset=0, stride=0, stalled=self.stalled + 1)
 
     def _swapped(self, shared: Sequence[Mark]) -> bool:
         """Whether shared rows stand in another order than before, ties excepted: the list's order is not stable."""
@@ -173,19 +185,20 @@ class Walk:
 
     def _accept(self, ask: Ask, answer: Answer, stored: Container[int], beyond: Sequence[Mark]) -> Walk:
         """A linked window; `beyond`: its rows past the last shared one, in walking direction."""
-        rows, size, start = answer.rows, self.size, ask.start
+        rows, size, start, given = answer.rows, self.size, ask.start, self.given
         if answer.limit is not None and len(rows) == answer.limit < ask.limit:  # the source caps its pages
             size, start = answer.limit, (ask.page - 1) * answer.limit
-        outermost = self._walking(rows)[-1].created
+        elif given <= len(rows) < min(ask.limit, size):  # perhaps it does; pages of this size it gives for certain
+            size = len(rows)
         walk = replace(
             self,
             border=tuple(rows),
             size=size,
+            given=max(given, len(rows)),
             limit=min(ask.limit, size),
-            page=ask.page,
             count=answer.count,
             edge=start if self.backward else start + len(rows),
-            overlap=1 + sum(mark.created == outermost for mark in rows),
+            margin=min(max(0, -self.offset), size // 2) if self.tries else self.margin // 2,
             offset=0,
             stride=0,
             tries=0,
@@ -195,7 +208,10 @@ class Walk:
         walk = walk._judge_order()
         if walk.outcome is not Outcome.GOING or not walk.border:
             return walk
-        return walk._consider(stored)
+        # A page shorter than one that came before ends the list: no cap on the size of pages explains that. Where the
+        # page is only shorter than asked for, `count` decides, if it was right before.
+        counted = len(rows) < ask.limit and self.count_holds and walk.count == walk.edge
+        return walk._consider(stored, ends=counted or len(rows) < min(ask.limit, given))
 
     def _judge_order(self) -> Walk:
         verdict = self.probe.verdict(backward=self.backward)
@@ -203,56 +219,45 @@ class Walk:
         if believed is Order.ARBITRARY or verdict in (Order.UNKNOWN, believed):
             return self
         if believed is Order.UNKNOWN and verdict is not Order.ARBITRARY:
-            if self.probe.rows < ENOUGH:
+            if not self.probe.enough:
                 return self
             walk = replace(self, order=verdict)
             return walk._turn_round(self.count) if verdict is Order.OLDEST_FIRST else walk
         walk = replace(self, order=Order.ARBITRARY)  # one inversion revokes an order for ever
         return walk._restart() if self.backward else walk
 
-    def _consider(self, stored: Container[int]) -> Walk:
+    def _consider(self, stored: Container[int], *, ends: bool) -> Walk:
         """After an accepted window: stop, end, or go on."""
         if self.ordered and self._reached(stored):
             return replace(self, outcome=Outcome.STOPPED)
         if self.backward:
             return self._end() if self.edge == 0 else self._unless_stuck()
-        if len(self.border) >= self.limit:
-            return self._unless_stuck()
-        if self.count_holds and self.count == self.edge:
-            return self._end()
-        return replace(self, phase=Phase.END)
+        if ends:
+            return replace(self, count_holds=self.count == self.edge)._end()
+        return self._unless_stuck()
 
     def _reached(self, stored: Container[int]) -> bool:
         """Early stop: the window reaches behind what was certified, and holds nothing old that is not stored."""
         oldest = self.outermost.created
         if oldest < self.floor - self.lateness:
             return True
-        if self.frontier is None:
+        seam = self._seam
+        if seam is None or oldest >= seam:
             return False
-        seam = self.frontier - self.lateness
-        return oldest < seam and all(mark.id in stored for mark in self.border if self.floor <= mark.created < seam)
+        return all(mark.id in stored for mark in self.border if self.floor <= mark.created < seam)
 
     def _unless_stuck(self) -> Walk:
         """More rows of one moment than a window can overlap cannot be walked in a chain."""
-        ask = self.ask()
-        if (ask.start < self.edge) if self.backward else (ask.end > self.edge):
-            return self
-        return self._loosen("more rows of one moment than fit a page")
-
-    def _take_end(self, answer: Answer) -> Walk:
-        walk = replace(self, phase=Phase.CHAIN)
-        if not answer.rows:
-            return replace(walk, count_holds=self.count == self.edge)._end()
-        # The window was short, and yet there is more: the source caps its pages, or the list has just grown.
-        walk = replace(walk, count_holds=False)
-        if self.page == 1 and len(answer.rows) <= len(self.border):
-            walk = replace(walk, size=len(self.border))
-        return walk._unless_stuck()
+        for walk in (self, replace(self, margin=0)):
+            ask = walk.ask()
+            if (ask.start < walk.edge) if walk.backward else (ask.end > walk.edge):
+                return walk
+        return self._loosen("too many rows of one moment for windows to overlap")
 
     def _end(self) -> Walk:
         """The end of the list. In no order, rows may have moved past the walk: a second one has to bring no news."""
         order = self.order
-        if order is Order.UNKNOWN and self.probe.rows >= ENOUGH:
+        if order is Order.UNKNOWN and self.probe.enough:
             order = self.probe.verdict(backward=self.backward)
         if order is not Order.ARBITRARY or (self.rounds and not self.news):
             return replace(self, outcome=Outcome.ENDED, order=order)
@@ -264,40 +269,48 @@ class Walk:
         """Ask again nearer to the head; or further out, where the list has grown by more than a window."""
         if not answer.rows and ask.page == 1:
             return replace(self, outcome=Outcome.EMPTY)
-        if self.tries >= TRIES:
-            return self._fail("the list changes faster than it can be read")
-        step = max(1, self.size - 1)
+        out_of_sight = not answer.rows if self.backward else ask.page == 1
+        if out_of_sight or self.tries >= TRIES:
+            return self._begin_again()
         grown = (answer.count or 0) - (self.count or 0) if self.count is not None and answer.rows else 0
         if not self.tries and grown > 0 and not self.backward:
             return replace(self, offset=grown, tries=1)
-        stride = min(2 * self.stride, 64 * step) if self.stride and self.ordered else step
+        # Strides longer than a window would step over the border where only its own rows link.
+        longest = (64 if self.ordered else 1) * max(1, self.size - 1)
+        stride = min(2 * self.stride or max(1, self.size // 4), longest)
         return replace(self, offset=self.offset - stride, stride=stride, tries=self.tries + 1)
 
-    # --- from the other end ---
+    # --- from the beginning, and from the other end ---
+
+    def _begin_again(self) -> Walk:
+        """The border is gone from the list, or out of sight."""
+        if self.restarts >= RESTARTS:
+            return self._fail("the list changes faster than it can be read")
+        walk = self._turn_round(self.count) if self.backward else self._restart()
+        return replace(walk, restarts=self.restarts + 1, news=self.news)
 
     def _restart(self) -> Walk:
         """From the beginning, with the first signpost."""
         fresh = Walk(self.lateness, self.floor, self.frontier, self.order, self.count_holds, self.signpost)
-        return replace(fresh, size=self.size, limit=self.size, windows=self.windows, rounds=self.rounds)
+        size = min(self.size, LARGEST)
+        return replace(fresh, size=self.size, limit=size, given=self.given, windows=self.windows, rounds=self.rounds)
 
     def _turn_round(self, total: int | None) -> Walk:
         """Start again from the tail of a list that is oldest first."""
-        return replace(
-            self._restart(), phase=Phase.TAIL, backward=True, tail=Tail(total, largest=self.size, size=self.size)
-        )
+        tail = Tail(total, largest=self.size, size=self.size, given=self.given)
+        return replace(self._restart(), phase=Phase.TAIL, backward=True, tail=tail)
 
     def _take_tail(self, ask: Ask, answer: Answer, stored: Container[int]) -> Walk:
         tail = self.tail.take(ask, answer)
         if tail.empty:
             return replace(self, outcome=Outcome.EMPTY)
+        if tail.rows:
+            ask, found = Ask(tail.size, tail.page), tail.rows
+            walk = replace(self, tail=Tail(), phase=Phase.CHAIN, size=tail.largest, given=tail.given)
+            return walk._accept(ask, Answer(found, ask.start + len(found)), stored, found[::-1])
         if tail.hopeless:
             return self._fail("the end of the list was not found")
-        if not tail.proven:
-            return replace(self, tail=tail)
-        ask = Ask(tail.size, tail.page)
-        walk = replace(self, tail=Tail(), phase=Phase.CHAIN, size=tail.largest)
-        length = ask.start + len(tail.short)
-        return walk._accept(ask, Answer(tail.short, length), stored, tail.short[::-1])
+        return replace(self, tail=tail)
 
     # --- without links ---
 
@@ -305,27 +318,31 @@ class Walk:
         """Go through the pages one after the other, again and again, until two walks agree."""
         return replace(self._restart(), phase=Phase.LOOSE, reason=reason, rounds=0)
 
-    def _take_loose(self, answer: Answer) -> Walk:
-        """Only rows that had settled when the pass began are compared: newer ones may still come and go."""
-        if answer.rows:
-            known = {mark.id for mark in self.border}
-            fresh = [mark for mark in answer.rows if mark.id not in known]
-            stalled = 0 if fresh else self.stalled + 1
-            if stalled >= STALLED:
-                return self._fail("no page brings new rows: the Integrator seems to ignore the page number")
-            return replace(
-                self,
-                border=tuple(answer.rows),
-                page=self.page + 1,
-                count=answer.count,
-                tally=self.tally.add(mark.id for mark in fresh if mark.created < self.settled),
-                stalled=stalled,
-                windows=self.windows + 1,
-            )
-        if self.page == 1:
-            return replace(self, outcome=Outcome.EMPTY)
+    def _take_loose(self, answer: Answer, stored: Container[int]) -> Walk:
+        """Compared are only rows that have to be there both times: newer ones may still come and go."""
+        if not answer.rows:
+            return replace(self, outcome=Outcome.EMPTY) if self.page == 1 else self._compare(Outcome.ENDED)
+        known = {mark.id for mark in self.border}
+        fresh = [mark for mark in answer.rows if mark.id not in known]
+        stalled = 0 if 2 * len(fresh) > len(answer.rows) else self.stalled + 1
+        if stalled >= STALLED:
+            return self._fail("pages bring no new rows: their number is ignored, or the list grows too fast")
+        seam = self._seam if self.ordered else None
+        walk = replace(
+            self,
+            border=tuple(answer.rows),
+            page=self.page + 1,
+            count=answer.count,
+            tally=self.tally.add(one for one, created in fresh if (seam or 0) <= created < self.settled),
+            stalled=stalled,
+            windows=self.windows + 1,
+        )
+        return walk._compare(Outcome.STOPPED) if walk.ordered and walk._reached(stored) else walk
+
+    def _compare(self, outcome: Outcome) -> Walk:
+        """After a walk without links: has the one before it seen the same?"""
         if self.tally == self.before:
-            return replace(self, outcome=Outcome.ENDED)
+            return replace(self, outcome=outcome)
         if self.rounds + 1 >= ROUNDS:
             return self._fail(f"{self.reason}, and no two walks agreed")
         return replace(self._loosen(self.reason), before=self.tally, rounds=self.rounds + 1)
@@ -341,11 +358,14 @@ class Walk:
         return (self.signpost if self.signpost is not None else 0) - self.lateness
 
     @property
+    def _seam(self) -> int | None:
+        """F−Λ: a row visible when a row older than this was, had been visible when F was certified."""
+        return None if self.frontier is None else self.frontier - self.lateness
+
+    @property
     def ordered(self) -> bool:
         """Whether beyond a window lie only rows that are older, but for late ones."""
-        return self.phase is not Phase.LOOSE and self.order is (
-            Order.OLDEST_FIRST if self.backward else Order.NEWEST_FIRST
-        )
+        return self.order is (Order.OLDEST_FIRST if self.backward else Order.NEWEST_FIRST)
 
     @property
     def certified(self) -> bool:
@@ -354,14 +374,18 @@ class Walk:
     @property
     def reach(self) -> int | None:
         """All rows newer than this have been seen, though the walk is still going; None where that is not known."""
-        if not self.ordered or not self.border or self.probe.rows < ENOUGH:
+        if not self.ordered or self.phase is not Phase.CHAIN or not self.border or not self.probe.enough:
             return None
-        return self.outermost.created + self.lateness
+        return self.outermost.created + self.lateness + 1
 
     # --- through JSON ---
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """The walk as JSON writes it down; flat where it can be, for `asdict` copies every mark of the border."""
+        state = {one: getattr(self, one) for one in self.__slots__}
+        before = None if self.before is None else asdict(self.before)
+        parts = {"tail": asdict(self.tail), "probe": asdict(self.probe), "tally": asdict(self.tally), "before": before}
+        return state | parts
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> Walk:
@@ -372,7 +396,7 @@ class Walk:
             "outcome": Outcome(state["outcome"]),
             "phase": Phase(state["phase"]),
             "probe": Probe(**state["probe"]),
-            "tail": Tail(**{**tail, "short": tuple(Mark(*mark) for mark in tail["short"])}),
+            "tail": Tail(**{**tail, "rows": tuple(Mark(*mark) for mark in tail["rows"])}),
             "border": tuple(Mark(*mark) for mark in state["border"]),
             "tally": Tally(**state["tally"]),
             "before": None if before is None else Tally(**before),

@@ -14,9 +14,9 @@ class Interval(NamedTuple):
 
 
 def cover(intervals: Iterable[Interval], start: int, end: int) -> tuple[Interval, ...]:
-    """The intervals with another one added, merged where they touch, oldest first."""
+    """The intervals with another one added, merged where they touch, oldest first. An empty one adds nothing."""
     merged: list[Interval] = []
-    for interval in sorted([*intervals, Interval(start, max(start, end))]):
+    for interval in sorted([*intervals, *([Interval(start, end)] if start < end else [])]):
         if merged and interval.start <= merged[-1].end:
             merged[-1] = Interval(merged[-1].start, max(merged[-1].end, interval.end))
         else:

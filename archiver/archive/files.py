@@ -18,9 +18,10 @@ LONGEST = 6 * 60 * 60.0
 
 def fetch_details(turn: Turn) -> bool:
     """Download the wanted files that are due, each once; answers whether there were any."""
-    any_due = False
-    while wanted := turn.store.wanted(turn.flow_key, eager=turn.eager, but=list(turn.fetched)):
-        for one, file in _downloads(turn, wanted):
+    any_due, last = False, None
+    while wanted := turn.store.wanted(turn.flow_key, eager=turn.eager, after=last):
+        last = wanted[-1]
+        for one, file in _downloads(turn, [one for one in wanted if (one.log_type, one.log_id) not in turn.fetched]):
             turn.breathe()
             turn.fetched.add((one.log_type, one.log_id))
             values = _outcome(one, file)
@@ -30,7 +31,7 @@ def fetch_details(turn: Turn) -> bool:
                 turn.report.details += 1
             elif values["outcome"] != "wanted":
                 turn.report.errors.append(f"file of log {one.log_id}: {values['outcome']}: {values['error']}")
-        any_due = True
+            any_due = True
     return any_due
 
 

@@ -25,15 +25,15 @@ def pause(visits: int, first: float = 20.0, longest: float = 3600.0) -> float:
 
 def each(turn: Turn, states: tuple[str, ...], step: Callable[[Turn, Visit], None]) -> bool:
     """Take each run in these states that is due one step further, once; answers whether there was any."""
-    name, any_due = step.__name__, False
-    while visits := turn.store.visits(
-        turn.flow_key, states, eager=turn.eager, but=[one for kind, one in turn.visited if kind == name]
-    ):
+    any_due, last = False, None
+    while visits := turn.store.visits(turn.flow_key, states, eager=turn.eager, after=last):
         for visit in visits:
-            turn.breathe()
-            turn.visited.add((name, visit.log_id))
-            _guarded(turn, visit, step)
-        any_due = True
+            if (step.__name__, visit.log_id) not in turn.visited:
+                turn.breathe()
+                turn.visited.add((step.__name__, visit.log_id))
+                _guarded(turn, visit, step)
+                any_due = True
+        last = visits[-1]
     return any_due
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, cast
 
 from psycopg.rows import namedtuple_row
@@ -62,7 +63,7 @@ class Wanted:
 
     log_type: int
     log_id: int
-    run_log_id: int
+    run_created: datetime
     attempts: int
 
 
@@ -75,15 +76,16 @@ SELECT log_id, coalesce(filename_uuid, original_filename_uuid) AS run_id, create
 FROM archive.run r
 WHERE flow_key = %(flow_key)s AND visit_at IS NOT NULL AND archive_state = ANY(%(states)s)
     AND (visit_at <= now() OR (%(eager)s AND archive_state IN ('open', 'stuck', 'pending')))
-    AND NOT log_id = ANY(%(but)s)
-ORDER BY created DESC
+    AND (%(after_id)s::bigint IS NULL OR (created, log_id) < (%(after_time)s::timestamptz, %(after_id)s::bigint))
+ORDER BY created DESC, log_id DESC
 LIMIT %(most)s
 """
 _WANTED = """
-SELECT log_type, log_id, run_log_id, attempts FROM archive.detail
+SELECT log_type, log_id, run_created, attempts FROM archive.detail
 WHERE flow_key = %(flow_key)s AND outcome = 'wanted' AND (next_attempt_at <= now() OR %(eager)s)
-    AND NOT (log_type, log_id) IN (SELECT * FROM unnest(%(but_types)s::int[], %(but)s::bigint[]))
-ORDER BY run_created DESC, log_type, log_id
+    AND (%(after_id)s::bigint IS NULL OR (run_created, log_type, log_id)
+        < (%(after_time)s::timestamptz, %(after_type)s::smallint, %(after_id)s::bigint))
+ORDER BY run_created DESC, log_type DESC, log_id DESC
 LIMIT %(most)s
 """
 
@@ -188,22 +190,28 @@ class Store:
         return cast(int, row.n)
 
     def visits(
-        self, flow_key: int, states: Sequence[str], *, eager: bool, but: Iterable[int] = (), most: int = 100
+        self, flow_key: int, states: Sequence[str], *, eager: bool, after: Visit | None = None, most: int = 500
     ) -> list[Visit]:
         """Runs in one of these archive states that are due, newest first. `eager` ignores the pauses between tries,
-        though not settle times; `but`: runs that had their turn already."""
-        bind = {"flow_key": flow_key, "states": list(states), "eager": eager, "but": list(but), "most": most}
+        though not settle times. `after`: go on behind this one."""
+        bind = {
+            "flow_key": flow_key,
+            "states": list(states),
+            "eager": eager,
+            "after_id": after.log_id if after else None,
+            "after_time": after.created if after else None,
+            "most": most,
+        }
         return [Visit(**row._asdict() | {"created": canonical(row.created)}) for row in self._rows(_VISITS, bind)]
 
-    def wanted(
-        self, flow_key: int, *, eager: bool, but: Sequence[tuple[int, int]] = (), most: int = 100
-    ) -> list[Wanted]:
-        """Files to download, of the newest runs first."""
+    def wanted(self, flow_key: int, *, eager: bool, after: Wanted | None = None, most: int = 100) -> list[Wanted]:
+        """Files to download, of the newest runs first. `after`: go on behind this one."""
         bind = {
             "flow_key": flow_key,
             "eager": eager,
-            "but_types": [one for one, _ in but],
-            "but": [one for _, one in but],
+            "after_time": after.run_created if after else None,
+            "after_type": after.log_type if after else None,
+            "after_id": after.log_id if after else None,
             "most": most,
         }
         return [Wanted(*row) for row in self._rows(_WANTED, bind)]

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import text
 
 from archiver import config
-from archiver.archive import FlowReport, archive_flow
+from archiver.archive import FlowReport, archive_flow, files
 from archiver.client import Client
 from archiver.demo.faults import Body, DepthLimit, Faults, Status
 from archiver.demo.flows import BRAND
@@ -254,6 +254,21 @@ def test_an_unreadable_file_is_kept_and_fetched_three_times(bench: Bench) -> Non
         assert bench.one("SELECT outcome FROM archive.detail") == expected
         assert bench.one("SELECT length(body) > 10 FROM archive.detail")
     assert bench.one("SELECT error FROM archive.detail")
+
+
+def test_a_document_that_postgres_refuses_is_kept_as_a_file(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the pure room lets through by mistake must not stop the flow."""
+    bench.world.insert(FLOW, 1, main_log(1, status=3, is_send_S3=1))
+    bench.world.files[FLOW, 1] = zipped(b'{"a": 1}')
+    honest = files.unpack
+    monkeypatch.setattr(files, "unpack", lambda body: honest(body)._replace(document='{"a": "\\u0000"}'))
+    assert bench.turn().errors == []
+    ((outcome, document, changes, size),) = bench.all(
+        "SELECT outcome, document, document_changes, length(body) FROM archive.detail"
+    )
+    assert (outcome, document) == ("stored", None)
+    assert "22P05" in changes
+    assert size > 50
 
 
 def test_a_row_that_cannot_be_stored_is_kept_with_the_reason(bench: Bench) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, cast
 
+import psycopg
 from psycopg import sql
 
 from archiver.errors import LeaseLost
@@ -45,6 +46,17 @@ class Writer:
         """Which of these runs the archive holds."""
         rows = self._run(
             "SELECT log_id FROM archive.run WHERE flow_key = %(flow_key)s AND log_id = ANY(%(ids)s)", ids=list(log_ids)
+        )
+        return {row[0] for row in rows}
+
+    def quarantined(self, hashes: Collection[int]) -> set[int]:
+        """Which of these runs, given by the hash of their source, are in quarantine."""
+        if not hashes:
+            return set()
+        rows = self._run(
+            "SELECT src_hash FROM archive.quarantine"
+            " WHERE flow_key = %(flow_key)s AND log_type = 1 AND src_hash = ANY(%(hashes)s)",
+            hashes=list(hashes),
         )
         return {row[0] for row in rows}
 
@@ -248,7 +260,17 @@ class Writer:
 
     def put_detail(self, log_type: int, log_id: int, values: Mapping[str, Any]) -> None:
         """Store the outcome of a download: columns of `archive.detail` by name. The next attempt, if any, is in
-        `wait` seconds."""
+        `wait` seconds. A document that Postgres refuses is left out with the reason; the file itself is kept."""
+        try:
+            with self._cursor.connection.transaction():
+                self._update_detail(log_type, log_id, values)
+        except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded) as exc:
+            if values.get("document") is None:
+                raise
+            why = f"no document: Postgres refused it ({type(exc).__name__}, SQLSTATE {exc.sqlstate})"
+            self._update_detail(log_type, log_id, {**values, "document": None, "document_changes": why})
+
+    def _update_detail(self, log_type: int, log_id: int, values: Mapping[str, Any]) -> None:
         columns = ", ".join(f"{name} = %({name})s" for name in values if name != "wait")
         self._run(
             f"UPDATE archive.detail SET {columns}, attempts = attempts + 1, fetched_at = now(),"

@@ -11,7 +11,9 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Date,
     DateTime,
+    Double,
     ForeignKey,
     Identity,
     Index,
@@ -45,6 +47,11 @@ Time = DateTime(timezone=True)
 
 def _flow_key() -> Column[int]:
     return Column("flow_key", Integer, ForeignKey("archive.flow.flow_key"), nullable=False)
+
+
+def _failed(table: str) -> Index:
+    """Failed logs by kind of error, newest last."""
+    return Index(f"{table}_failed_idx", "flow_key", "error_key", "created", postgresql_where=text("status = 3"))
 
 
 def _log_columns() -> list[Column[object]]:
@@ -87,6 +94,8 @@ flow = Table(
     Column("flow_id", Text, nullable=False),
     Column("flow_name", Text, nullable=False),
     Column("added_at", Time, nullable=False, server_default=text("now()")),
+    Column("day_zone", Text, nullable=False, server_default=text("'UTC'")),
+    Column("error_version", SmallInteger),
     UniqueConstraint("integrator", "project_id", "flow_id"),
 )
 
@@ -106,9 +115,13 @@ run = Table(
     Column("visits", Integer, nullable=False, server_default=text("0")),
     Column("sealed_at", Time),
     Column("error", Text),
+    Column("failed_line_count", BigInteger, nullable=False, server_default=text("0")),
+    Column("error_key", BigInteger),
     PrimaryKeyConstraint("flow_key", "log_id"),
     Index(None, "flow_key", "created"),
     Index(None, "flow_key", "filename_uuid"),
+    Index(None, "flow_key", "status", "created"),
+    _failed("run"),
     Index("run_visit_idx", "flow_key", "visit_at", postgresql_where=text("visit_at IS NOT NULL")),
 )
 
@@ -121,8 +134,10 @@ step = Table(
     Column("position", SmallInteger),
     Column("extra", JSONB),
     Column("seen_at", Time, nullable=False),
+    Column("error_key", BigInteger),
     PrimaryKeyConstraint("flow_key", "log_id"),
     Index(None, "flow_key", "run_log_id"),
+    _failed("step"),
 )
 
 line = Table(
@@ -132,9 +147,11 @@ line = Table(
     *_log_columns(),
     Column("fields", JSONB),
     Column("rest", JSONB),
+    Column("error_key", BigInteger),
     PrimaryKeyConstraint("log_id", "flow_key", "created"),
     Index(None, "flow_key", "original_filename_uuid"),
     Index(None, "flow_key", "created"),
+    _failed("line"),
     Index("line_fields_idx", "fields", postgresql_using="gin", postgresql_ops={"fields": "jsonb_path_ops"}),
     postgresql_partition_by="RANGE (created)",
 )
@@ -158,6 +175,7 @@ detail = Table(
     Column("next_attempt_at", Time),
     Column("fetched_at", Time),
     Column("error", Text),
+    Column("message", Text),
     PrimaryKeyConstraint("flow_key", "log_type", "log_id"),
     Index(None, "flow_key", "run_log_id"),
     Index("detail_wanted_idx", "flow_key", "next_attempt_at", postgresql_where=text("outcome = 'wanted'")),
@@ -174,6 +192,53 @@ quarantine = Table(
     Column("reason", Text, nullable=False),
     Column("first_seen_at", Time, nullable=False, server_default=text("now()")),
     PrimaryKeyConstraint("flow_key", "log_type", "src_hash"),
+)
+
+flow_day = Table(
+    "flow_day",
+    metadata,
+    _flow_key(),
+    Column("day", Date, nullable=False),
+    Column("runs", Integer, nullable=False),
+    Column("succeeded", Integer, nullable=False),
+    Column("failed", Integer, nullable=False),
+    Column("empty", Integer, nullable=False),
+    Column("lines", BigInteger, nullable=False),
+    Column("failed_lines", BigInteger, nullable=False),
+    Column("duration_p50", Double),
+    Column("duration_p95", Double),
+    Column("duration_max", Double),
+    PrimaryKeyConstraint("flow_key", "day"),
+)
+
+error_group = Table(
+    "error_group",
+    metadata,
+    _flow_key(),
+    Column("fingerprint", BigInteger, nullable=False),
+    Column("version", SmallInteger, nullable=False),
+    Column("error_class", Text, nullable=False),
+    Column("template", Text, nullable=False),
+    Column("sample", Text),
+    Column("occurrences", BigInteger, nullable=False),
+    Column("runs_hit", BigInteger, nullable=False),
+    Column("first_seen_at", Time),
+    Column("last_seen_at", Time),
+    Column("last_log_type", SmallInteger),
+    Column("last_log_id", BigInteger),
+    PrimaryKeyConstraint("flow_key", "fingerprint"),
+)
+
+error_run = Table(
+    "error_run",
+    metadata,
+    _flow_key(),
+    Column("fingerprint", BigInteger, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("lines", Integer, nullable=False),
+    Column("steps", Integer, nullable=False),
+    Column("runs", Integer, nullable=False),
+    PrimaryKeyConstraint("flow_key", "fingerprint", "run_id"),
 )
 
 checkpoint = Table(

@@ -18,7 +18,7 @@ from typing import Annotated
 
 import typer
 
-from archiver.cli import check, db, demo, operate, read, show, status
+from archiver.cli import bi, check, db, demo, export, operate, read, show, status
 from archiver.cli.call import Call
 from archiver.cli.options import DATABASE
 from archiver.cli.output import PipeClosed
@@ -39,6 +39,7 @@ app = typer.Typer(
 for room in (demo.one, operate.work, check.one, status.one, read.read, show.one):
     app.add_typer(room)
 app.add_typer(db.db, name="db", rich_help_panel=DATABASE)
+app.add_typer(bi.bi, name="bi", rich_help_panel=DATABASE)
 
 
 def _version(wanted: bool) -> None:

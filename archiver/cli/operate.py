@@ -14,7 +14,7 @@ import typer
 
 from archiver.cli import output, words
 from archiver.cli.call import WrongCall, call_of, configured_flows
-from archiver.cli.options import OPERATE, examples
+from archiver.cli.options import OPERATE, PasswordFile, examples, password_from
 from archiver.cli.output import Column
 
 if TYPE_CHECKING:
@@ -55,27 +55,46 @@ def init(
     )
 
 
-@work.command(rich_help_panel=OPERATE, epilog=examples("archiver migrate", "archiver migrate --sql > schema.sql"))
+@work.command(
+    rich_help_panel=OPERATE,
+    epilog=examples(
+        "archiver migrate", "archiver migrate --writer archiver_writer", "archiver migrate --sql > schema.sql"
+    ),
+)
 def migrate(
     context: typer.Context,
     *,
     sql: Annotated[bool, typer.Option("--sql", help="Print the SQL instead; needs no database.")] = False,
+    writer: Annotated[
+        str | None,
+        typer.Option(metavar="ROLE", help="Let this role archive without owning anything; it is made if need be."),
+    ] = None,
+    password_file: PasswordFile = None,
 ) -> None:
     """Bring the database's schema up to date.
 
-    `archiver run` and `archiver sync` do that themselves.
+    `archiver run` and `archiver sync` do that themselves where their role owns the archive. With --writer they can work
+    as a role that may neither alter a table nor delete what is archived; its address is printed.
     """
-    from archiver import daemon, store
+    from archiver import access, daemon, store
+    from archiver.cli.bi import tell
 
+    if password_file is not None and writer is None:
+        raise WrongCall("--password-file is for the role of --writer: name one")
+    if sql and writer is not None:
+        raise WrongCall("--sql prints the schema alone: leave --writer out")
+    password = password_from(password_file)
     if sql:
         output.write(store.migration_sql())
         return
     with daemon.database(call_of(context).any_config()) as engine:
         before, after = store.migrate(engine)
-    if before == after:
-        output.say(f"the schema is up to date: {after}")
-    else:
-        output.say(f"schema: {before or 'none'} → {after}")
+        done = f"the schema is up to date: {after}" if before == after else f"schema: {before or 'none'} → {after}"
+        if writer is None:
+            output.say(done)
+        else:
+            output.note(done)
+            tell(engine, access.grant_writer(engine, writer, password=password), password)
 
 
 @work.command(rich_help_panel=OPERATE, epilog=examples("archiver run", "archiver --config /etc/archiver.yaml run"))
@@ -116,6 +135,13 @@ def sync(
     if stop:
         return 128 + stop[0]
     return 1 if any(report.errors for report in reports) else 0
+    return status_of(reports)
+
+
+def status_of(reports: Sequence[FlowReport]) -> int:
+    """The exit status after a go over the flows; 2 where no login held, so that nothing could be done at all."""
+    if reports and all(report.login_refused for report in reports):
+        return 2
 
 
 @contextmanager

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
 
 OPERATE = "Operate"
 READ = "Read"
@@ -20,3 +24,29 @@ Flows = Annotated[
 def examples(*lines: str) -> str:
     """An epilog: each example on a line of its own."""
     return "\n\n".join(("Examples:", *(f"  {line.replace('[', chr(92) + '[')}" for line in lines)))
+
+
+PasswordFile = Annotated[
+    Path | None,
+    typer.Option("--password-file", metavar="FILE", help="The role's password: the file's first line."),
+]
+
+
+def password_from(file: Path | None) -> SecretStr | None:
+    """The password in a file that somebody named. Raises WrongCall where there is none."""
+    from pydantic import SecretStr
+
+    from archiver.cli.call import WrongCall
+
+    if file is None:
+        return None
+    try:
+        with file.open(encoding="utf-8") as lines:
+            password = lines.readline(4096).rstrip("\r\n")
+    except OSError as exc:
+        raise WrongCall(f"--password-file {file} cannot be read: {exc.strerror}") from exc
+    except UnicodeDecodeError:
+        raise WrongCall(f"--password-file {file} is no text in UTF-8") from None
+    if not password or "\0" in password:
+        raise WrongCall(f"--password-file {file} holds no password in its first line")
+    return SecretStr(password)

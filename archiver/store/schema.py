@@ -59,11 +59,15 @@ def migrate(engine: Engine, revision: str = "head") -> tuple[str | None, str | N
     """Bring the schema to `revision`; answers the revision before and after. Raises SchemaMismatch for a newer one.
 
     Processes that migrate at once wait for each other: env.py takes an advisory lock in the migration's transaction.
+    Where there is nothing to do, nothing is tried: the archiver's writer may not even `CREATE SCHEMA IF NOT EXISTS`.
     """
     from alembic import command
 
     before = current(engine)
     _refuse_newer(before)
+    if before == (newest() if revision == "head" else revision):
+        return before, before
+    _refuse_stranger(engine, before)
     config = _alembic()
     with _ONE_THREAD, translated(), engine.begin() as connection:
         config.attributes["connection"] = connection
@@ -99,4 +103,21 @@ def _refuse_newer(have: str | None) -> None:
         raise SchemaMismatch(
             f"the database's schema is {have}, which this version of the archiver does not know ({newest()} is its"
             " newest): install the version that made it, or a newer one"
+        )
+
+
+def _refuse_stranger(engine: Engine, have: str | None) -> None:
+    """Anybody but the owner would fail half way, with less to say."""
+    with translated(), engine.connect() as connection:
+        stranger = connection.execute(
+            text(
+                "SELECT current_user AS me, pg_get_userbyid(nspowner) AS owner FROM pg_namespace"
+                " WHERE nspname = :schema AND NOT has_schema_privilege(oid, 'CREATE')"
+            ),
+            {"schema": tables.SCHEMA},
+        ).one_or_none()
+    if stranger is not None:
+        raise SchemaMismatch(
+            f"the database's schema is {have or 'empty'}, this version needs {newest()}, and role {stranger.me!r} may not"
+            f" change it: run `archiver migrate` as its owner, {stranger.owner!r}"
         )

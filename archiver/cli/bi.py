@@ -1,0 +1,105 @@
+"""Access for BI tools and people, and dashboards that are ready."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from archiver.cli import output
+from archiver.cli.call import WrongCall, call_of, database
+from archiver.cli.options import PasswordFile, examples, password_from
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+    from sqlalchemy import Engine
+
+    from archiver.access import Granted
+
+bi = typer.Typer(help="Readers' access, and dashboards for Superset and Grafana.", no_args_is_help=True)
+
+_LONGEST = 24 * 86_400  # seconds; statement_timeout is an int of milliseconds
+
+Role = Annotated[str, typer.Argument(metavar="ROLE", help="A role of the database's server.")]
+AsRole = Annotated[
+    str | None,
+    typer.Option(
+        "--role", metavar="ROLE", help="The reader that the dashboards log in as; needed where there are several."
+    ),
+]
+To = Annotated[Path | None, typer.Option("--to", "-o", metavar="FILE", help="Write there, not to standard output.")]
+
+
+@bi.command(epilog=examples("archiver bi grant analyst", 'psql "$(archiver bi grant analyst)"'))
+def grant(
+    context: typer.Context,
+    *,
+    role: Role,
+    password_file: PasswordFile = None,
+    timeout: Annotated[str, typer.Option(metavar="DURATION", help="The longest that a statement may take.")] = "60s",
+    connections: Annotated[int, typer.Option(min=1, max=10_000, help="The most it may have open at once.")] = 20,
+) -> None:
+    """Let a role read the views in schema reporting, and nothing else.
+
+    Where there is no such role it is made, with a random password. Prints the address that it logs in at; the password
+    is in it this once. Views of later versions are granted as well. Safe to repeat.
+    """
+    from archiver import access
+
+    limits = access.Limits(_seconds(timeout), connections)
+    password = password_from(password_file)
+    with _owned(context) as engine:
+        tell(engine, access.grant_reader(engine, role, password=password, limits=limits), password)
+    output.note(f"it reads the views in schema reporting, for at most {timeout} a statement")
+
+
+@bi.command(epilog=examples("archiver bi revoke analyst"))
+def revoke(context: typer.Context, *, role: Role) -> None:
+    """Undo `grant`: the role reads nothing any more.
+
+    It is dropped where the archiver made it and nothing else depends on it.
+    """
+    from archiver import access
+
+    with _owned(context) as engine:
+        dropped = access.revoke_reader(engine, role)
+    output.say(f"{role} reads the archive no more" + (", and is dropped" if dropped else "; the role itself is kept"))
+
+
+def tell(engine: Engine, granted: Granted, given: SecretStr | None) -> None:
+    """The address on standard output, for programs; the rest beside it. A password that was given is not repeated."""
+    from archiver import access
+
+    fresh = granted.password if given is None else None
+    output.write(f"{access.address(engine, granted.role, fresh)}\n")
+    if fresh is not None:
+        output.note(f"role {granted.role} is made; its password is shown this once, in the address")
+    elif granted.created:
+        output.note(f"role {granted.role} is made, with the password of the file")
+    elif given is not None:
+        output.note(f"role {granted.role} has the password of the file now")
+    else:
+        output.note(f"role {granted.role} was there, and keeps its password")
+    if not granted.login:
+        output.note(f"{granted.role} cannot log in: its members have its rights, but none of its limits", "yellow")
+
+
+def _seconds(text: str) -> float:
+    from archiver.config import values
+
+    try:
+        seconds = values.some_time(text).total_seconds()
+    except ValueError as exc:
+        raise WrongCall(f"--timeout {exc}") from None
+    if seconds > _LONGEST:
+        raise WrongCall("--timeout is at most 24d")
+    return seconds
+
+
+@contextmanager
+def _owned(context: typer.Context) -> Iterator[Engine]:
+    with database(call_of(context).any_config()) as engine:
+        yield engine

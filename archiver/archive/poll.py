@@ -15,6 +15,7 @@ from archiver.window import Answer, Ask, Mark, Order, Outcome, Walk, cover, cove
 SECOND = 1_000_000
 SKEW = 5 * 60 * SECOND  # a `Date` further ahead of the database's clock is not believed
 LATEST = 24 * 60 * 60 * SECOND  # lateness is never raised beyond this
+DOWN = (None, 429, 502, 503, 504)  # statuses that tell nothing of the page that was asked for
 SLICE = 20  # windows of history, before newer things have their turn
 TOO_DEEP = 3  # passes that fail at the same depth: the source does not list further
 
@@ -51,7 +52,7 @@ def poll(turn: Turn) -> None:
     """
     checkpoint = turn.store.checkpoint(turn.flow_key)
     learnt = Learnt.from_json(checkpoint.source)
-    walk = Walk.from_json(checkpoint.walk) if checkpoint.walk else _begin(turn, checkpoint, learnt)
+    walk = _resumed(checkpoint.walk, learnt) or _begin(turn, checkpoint, learnt)
     pass_ = _Pass(turn, checkpoint, learnt)
     while walk.outcome is Outcome.GOING:
         turn.breathe()
@@ -63,15 +64,14 @@ def poll(turn: Turn) -> None:
 
 
 def backfill(turn: Turn) -> bool:
-    """One slice of history, down to `since`; answers whether there was any."""
+    """One slice of history, down to `since`; answers whether it came further."""
     checkpoint = turn.store.checkpoint(turn.flow_key)
     learnt = Learnt.from_json(checkpoint.source)
-    if checkpoint.backfill:
-        walk = Walk.from_json(checkpoint.backfill)
-    elif _owes_history(turn, checkpoint, learnt):
+    walk = _resumed(checkpoint.backfill, learnt)
+    if walk is None:
+        if not _owes_history(turn, checkpoint, learnt):
+            return False
         walk = _begin_walk(turn, learnt, frontier=None)
-    else:
-        return False
     pass_ = _Pass(turn, checkpoint, learnt, history=True)
     for _ in range(SLICE):
         turn.breathe()
@@ -80,7 +80,13 @@ def backfill(turn: Turn) -> bool:
             break
     if walk.outcome is Outcome.UNCERTIFIED:
         turn.report.errors.append(f"history could not be read for certain: {walk.reason}")
-    return walk.outcome is not Outcome.UNCERTIFIED
+    return walk.outcome is Outcome.GOING or walk.certified
+
+
+def _resumed(state: Mapping[str, Any] | None, learnt: Learnt) -> Walk | None:
+    """The walk that was under way; one that believes in an order which the list was since seen not to have is over."""
+    walk = Walk.from_json(state) if state else None
+    return None if walk and walk.order is not learnt.order is Order.ARBITRARY else walk
 
 
 def _owes_history(turn: Turn, checkpoint: Checkpoint, learnt: Learnt) -> bool:
@@ -88,7 +94,10 @@ def _owes_history(turn: Turn, checkpoint: Checkpoint, learnt: Learnt) -> bool:
     is known to be out of reach."""
     if not checkpoint.intervals or learnt.order not in (Order.NEWEST_FIRST, Order.OLDEST_FIRST):
         return False
-    return checkpoint.intervals[-1].start > _floor(turn) and not checkpoint.gaps
+    start = checkpoint.intervals[-1].start
+    return start > _floor(turn) and not any(
+        gap["from"] is None or micros(gap["from"]) < start for gap in checkpoint.gaps
+    )
 
 
 def _floor(turn: Turn) -> int:
@@ -135,24 +144,33 @@ class _Pass:
         try:
             page = self.turn.source.list_logs(self.turn.flow, LogType.MAIN, limit=ask.limit, page=ask.page)
         except (RequestRefused, SourceUnavailable) as exc:
-            if ask.page == 1 or not walk.windows or (isinstance(exc, SourceUnavailable) and exc.status is None):
+            down = isinstance(exc, SourceUnavailable) and exc.status in DOWN
+            if ask.page == 1 or not walk.windows or down:
                 raise
             return self._too_deep(walk, ask, exc)
         runs = [parse_run(row) for row in page.rows]
         wanted = [run for run in runs if run.created is None or micros(run.created) >= walk.floor]
         marks = _marks(runs, walk)
         with self.turn.store.writing(self.turn.lease) as writer:
-            known = writer.known([mark.id for mark in marks])
+            known = self._known(writer, runs)
             put = writer.put_runs(wanted)
             finished = [run.log_id for run in wanted if run.state == 3 and run.log_id is not None]
             if put.new or put.changed:
                 writer.want_details(finished, self.turn.flow.details)
-            known |= {run.src_hash for run in runs if run.log_id is None or run.created is None}
             self._note_late(marks, known, walk)
-            walk = walk.take(ask, Answer(marks, page.count, page.limit), known, self._signpost(page, marks))
+            signpost = self._signpost(page, marks) if walk.signpost is None else None
+            walk = walk.take(ask, Answer(marks, page.count, page.limit), known, signpost)
             self._write(writer, walk)
         self.turn.report.count_runs(put)
         return walk
+
+    @staticmethod
+    def _known(writer: Writer, runs: Sequence[Run]) -> set[int]:
+        """The marks of those rows that the archive holds, be it in quarantine."""
+        known = writer.known([run.log_id for run in runs if run.log_id is not None])
+        news = [run for run in runs if run.log_id not in known]
+        refused = writer.quarantined([run.src_hash for run in news])
+        return known | {_name(run) for run in news if run.src_hash in refused}
 
     def _signpost(self, page: Page, marks: Sequence[Mark]) -> int:
         """D of the first answer: its Date less the time it took, else the greatest `created` that it shows."""
@@ -170,7 +188,11 @@ class _Pass:
         frontier = self.checkpoint.frontier
         if frontier is None or walk.floor > frontier:
             return
-        late = [mark for mark in marks if mark.id not in known and covers(self.intervals, mark.created)]
+        late = [
+            mark
+            for mark in marks
+            if mark.id not in known and mark.created >= walk.floor and covers(self.intervals, mark.created)
+        ]
         if late:
             seen_free_of_it = frontier + walk.lateness  # the signpost of the pass that certified up to there
             needed = seen_free_of_it - min(mark.created for mark in late) + SECOND
@@ -207,8 +229,9 @@ class _Pass:
         self._learn(writer, walk)
 
     def _learn(self, writer: Writer, walk: Walk, **more: Any) -> None:
+        order = Order.ARBITRARY if self.learnt.order is Order.ARBITRARY else walk.order
         self.learnt = self.learnt.but(
-            order=walk.order, count_holds=walk.count_holds, total=walk.count, deep=0, depth=0, **more
+            order=order, count_holds=walk.count_holds, total=walk.count, deep=0, depth=0, **more
         )
         writer.save_source(self.learnt.to_json())
 
@@ -280,7 +303,10 @@ def _marks(runs: Sequence[Run], walk: Walk) -> list[Mark]:
     marks: list[Mark] = []
     created = walk.outermost.created if walk.border else walk.settled
     for run in runs:
-        usable = run.log_id is not None and run.created is not None
         created = micros(run.created) if run.created is not None else created
-        marks.append(Mark(run.log_id if usable and run.log_id is not None else run.src_hash, created))
+        marks.append(Mark(_name(run), created))
     return marks
+
+
+def _name(run: Run) -> int:
+    return run.src_hash if run.log_id is None or run.created is None else run.log_id

@@ -96,9 +96,9 @@ class Source:
         self.requests = 0
         self.rows: list[Row] = []  # in the list's order
         self._places = 0
-        self._grow(length)
+        self.grow(length)
 
-    def _grow(self, length: int) -> None:
+    def grow(self, length: int) -> None:
         """A past: about a row every ten seconds, as late and as tied as this world has them."""
         while len(self.rows) < length:
             self.now += int(self.rng.expovariate(0.1) * SECOND)
@@ -156,8 +156,8 @@ class Source:
         listing = self._shuffled() if self.unstable and self.world.ties > 1 else self.rows
         return listing[start : start + size]
 
-    def answer(self, ask: Ask) -> tuple[Answer, int]:
-        """The answer to one request, and the time that it was asked at: the signpost, were it the first."""
+    def page(self, ask: Ask) -> tuple[list[Row], int | None, int | None, int]:
+        """The answer to one request: rows, `count`, `limit`, and when it was asked: the signpost, were it the first."""
         assert 1 <= ask.limit <= 100
         assert ask.page >= 1
         self.requests += 1
@@ -165,9 +165,14 @@ class Source:
         self.pass_time(0.5)
         rows = self.rows_of(ask)
         limit = min(ask.limit, self.manners.cap or ask.limit) if self.manners.tells_limit else None
-        answer = Answer([Mark(row.id, row.created) for row in rows], self.count(), limit)
+        count = self.count()
         self.pass_time(0.5)
-        return answer, asked_at
+        return rows, count, limit, asked_at
+
+    def answer(self, ask: Ask) -> tuple[Answer, int]:
+        """The same, as a walk looks at it."""
+        rows, count, limit, asked_at = self.page(ask)
+        return Answer([Mark(row.id, row.created) for row in rows], count, limit), asked_at
 
     def count(self) -> int | None:
         """What the source says of the list's length."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -136,16 +136,21 @@ class Case:
     def rng(self) -> random.Random:
         return random.Random(f"{self.order} {self.world} {self.seed}")
 
-    def source(self, rng: random.Random) -> Source:
+    def source(
+        self,
+        rng: random.Random,
+        lengths: Sequence[int] = (0, 1, 3, 20, 60, 99, 100, 101, 150, 250, 400),
+        lateness: Sequence[int] = (20, 60, 300, 1200),
+    ) -> Source:
+        """The list of this life; lateness in seconds."""
         manners = Manners(
             count=rng.choice(("true", "true", "none", "wrong", "capped")),
             cap=rng.choice((None, None, None, 50, 20)),
             tells_limit=rng.random() < 0.5,
             ignores_page=rng.random() < 0.02,
         )
-        length = rng.choice((0, 1, 3, 20, 60, 99, 100, 101, 150, 250, 400))
-        lateness = rng.choice((20, 60, 300, 1200)) * SECOND
-        return Source(self.order, WORLDS[self.world], rng, length=length, lateness=lateness, manners=manners)
+        length, late = rng.choice(lengths), rng.choice(lateness) * SECOND
+        return Source(self.order, WORLDS[self.world], rng, length=length, lateness=late, manners=manners)
 
     def play(self, reader: type[Reader] = Reader) -> Reader:
         """Five polls with pauses; raises Missed where the archive believes what is not so."""

@@ -18,7 +18,7 @@ from typing import Annotated
 
 import typer
 
-from archiver.cli import bi, check, db, demo, export, operate, read, show, status
+from archiver.cli import bi, check, db, demo, operate, read, show, status
 from archiver.cli.call import Call
 from archiver.cli.options import DATABASE
 from archiver.cli.output import PipeClosed

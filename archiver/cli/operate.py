@@ -135,13 +135,6 @@ def sync(
     if stop:
         return 128 + stop[0]
     return 1 if any(report.errors for report in reports) else 0
-    return status_of(reports)
-
-
-def status_of(reports: Sequence[FlowReport]) -> int:
-    """The exit status after a go over the flows; 2 where no login held, so that nothing could be done at all."""
-    if reports and all(report.login_refused for report in reports):
-        return 2
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from archiver.access import Granted
+    from archiver.config import Config
 
 bi = typer.Typer(help="Readers' access, and dashboards for Superset and Grafana.", no_args_is_help=True)
 
@@ -103,3 +105,68 @@ def _seconds(text: str) -> float:
 def _owned(context: typer.Context) -> Iterator[Engine]:
     with database(call_of(context).any_config()) as engine:
         yield engine
+
+
+@bi.command(epilog=examples("archiver bi superset --to bundle.zip", "archiver bi superset --role analyst > bundle.zip"))
+def superset(context: typer.Context, *, role: AsRole = None, to: To = None) -> None:
+    """Print a bundle for Apache Superset: database, datasets, charts, dashboard.
+
+    It logs in as a reader (see `grant`), whose password is not in it: Superset asks for it on import.
+    """
+    from archiver import access
+    from archiver import bi as boards
+
+    call = call_of(context)
+    with _owned(context) as engine:
+        address = access.address(engine, _reader(engine, role))
+        body = boards.superset_bundle(address, boards.views(engine), _fields(call.any_config()), call.now)
+    _deliver(body, to)
+
+
+@bi.command(epilog=examples("archiver bi grafana --to dashboard.json"))
+def grafana(context: typer.Context, *, to: To = None) -> None:
+    """Print a dashboard for Grafana's PostgreSQL data source, as JSON.
+
+    Make the data source first, as a reader (see `grant`); Grafana asks for it on import.
+    """
+    from archiver import access
+    from archiver import bi as boards
+
+    config = call_of(context).any_config()
+    with _owned(context) as engine:
+        document = boards.grafana_dashboard(access.address(engine, "reader"), _fields(config))
+    _deliver((json.dumps(document, indent=1) + "\n").encode(), to)
+
+
+def _reader(engine: Engine, role: str | None) -> str:
+    from archiver import access
+
+    known = access.readers(engine)
+    if role is not None:
+        if role not in known:
+            raise WrongCall(f"role {role!r} is no reader of the archive: `archiver bi grant` makes it one")
+        return role
+    if not known:
+        raise WrongCall("there is no reader yet for the dashboards to log in as: `archiver bi grant ROLE` makes one")
+    if len(known) > 1:
+        raise WrongCall(f"there are several readers: choose one with --role ({', '.join(known)})")
+    return known[0]
+
+
+def _fields(config: Config) -> tuple[str, ...]:
+    """The fields that people search by, in the configuration's order; sku where it names none."""
+    named = dict.fromkeys(field for flow in config.flows for field in flow.search_fields)
+    return tuple(named) or ("sku",)
+
+
+def _deliver(body: bytes, to: Path | None) -> None:
+    if to is None:
+        if output.is_terminal():
+            raise WrongCall("this is for a file, not for a terminal: name one with --to, or redirect the output")
+        output.write_bytes(body)
+        return
+    try:
+        to.write_bytes(body)
+    except OSError as exc:
+        raise WrongCall(f"{to} cannot be written: {exc.strerror}") from exc
+    output.say(f"{to} is written")

@@ -155,6 +155,7 @@ class Life:
             self.turn()
             self.source.pass_time(self.rng.choice((1.0, 60.0, 600.0)), self.rng.choice((0.0, 1.0, 20.0)))
         self.mortality = self.wire.failing = 0.0
+        self.busy = True  # and nobody takes over
         self.wire.shown.clear()
         self.turn()
         unseen = self.wire.shown - self.stored(self.stores[0])

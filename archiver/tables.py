@@ -7,6 +7,9 @@ distributed together), constraints have names, columns take the field's own name
 
 from __future__ import annotations
 
+import re
+from hashlib import blake2b
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -153,7 +156,24 @@ line = Table(
     Index(None, "flow_key", "created"),
     _failed("line"),
     Index("line_fields_idx", "fields", postgresql_using="gin", postgresql_ops={"fields": "jsonb_path_ops"}),
+    Index(
+        "line_rest_idx",
+        "rest",
+        postgresql_using="gin",
+        postgresql_ops={"rest": "jsonb_path_ops"},
+        postgresql_where=text("rest IS NOT NULL"),
+    ),
+    Index("line_odd_idx", "flow_key", "created", postgresql_where=text("rest ? '$json'")),
     postgresql_partition_by="RANGE (created)",
+)
+
+# The names of the fields that lines of a flow have, or ever had: what a search in any field asks for.
+field = Table(
+    "field",
+    metadata,
+    _flow_key(),
+    Column("name", Text, nullable=False),
+    PrimaryKeyConstraint("flow_key", "name"),
 )
 
 detail = Table(
@@ -284,3 +304,10 @@ login_hold = Table(
     Column("held_until", Time, nullable=False),
     Column("reason", Text, nullable=False),
 )
+
+
+def search_index(partition: str, name: str) -> str:
+    """What the btree of a field that is declared for search is called, on `line` or a partition of it. Such indexes
+    are the configuration's, not the schema's: `store.search_fields` makes them."""
+    readable = re.sub(r"[^a-z0-9]+", "_", name.lower())[:20].strip("_")
+    return f"{partition}_field_{readable}_{blake2b(name.encode(errors='replace'), digest_size=4).hexdigest()}_idx"

@@ -4,34 +4,43 @@ What comes out are the reporting views' rows, as dicts in the views' column orde
 module here, and functions that take a `Reader`.
 """
 
+from archiver.queries.criteria import Criterion, NotSearched
 from archiver.queries.details import Body, body_of, details_named, raw_of
 from archiver.queries.flows import FlowRow, flows, key_of
 from archiver.queries.health import Health, health, health_columns, judge
+from archiver.queries.history import history
 from archiver.queries.months import MONTHLY, Month, month_statement, reporting_views, view_months
 from archiver.queries.reader import Json, Reader, Row, Value, reading
 from archiver.queries.runs import RunFilter, details_of, lines_of, run, runs, runs_named, steps_of
+from archiver.queries.search import Search, field_names, line_columns, search
 from archiver.queries.statement import StatementRefused, statement
 
 __all__ = [
     "MONTHLY",
     "Body",
+    "Criterion",
     "FlowRow",
     "Health",
     "Json",
     "Month",
+    "NotSearched",
     "Reader",
     "Row",
     "RunFilter",
+    "Search",
     "StatementRefused",
     "Value",
     "body_of",
     "details_named",
     "details_of",
+    "field_names",
     "flows",
     "health",
     "health_columns",
+    "history",
     "judge",
     "key_of",
+    "line_columns",
     "lines_of",
     "month_statement",
     "raw_of",
@@ -40,6 +49,7 @@ __all__ = [
     "run",
     "runs",
     "runs_named",
+    "search",
     "statement",
     "steps_of",
     "view_months",

@@ -13,6 +13,7 @@ from archiver.errors import LeaseLost
 from archiver.logs import Line, LogType, Run, State, Step, dump_exact, from_micros, render
 from archiver.store.leases import Lease
 from archiver.store.rows import LINES, RUNS, STEPS, Cursor, Put, put, run_tuple, step_tuple
+from archiver.store.search_fields import note_fields
 from archiver.window import Interval
 
 Json = Mapping[str, Any] | Sequence[Any] | None
@@ -123,6 +124,7 @@ class Writer:
             self.quarantine(LogType.LINE, row[23], run_log_id, by_id[row[0]], why)
 
         refused_here = put(self._cursor, LINES, news, self._flow, refuse)
+        note_fields(self._cursor, self._lease.flow_key, news)
         new = sum(line.log_id not in have for line in news) - refused_here
         if new:
             self._run(

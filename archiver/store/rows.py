@@ -13,19 +13,25 @@ from typing import Any, NamedTuple, cast
 import psycopg
 from psycopg import sql
 
-from archiver.logs import Line, Run, Step
+from archiver.logs import Line, Run, State, Step
 
 Cursor = psycopg.Cursor[Any]
 
 COMMON = Step._fields[: Step._fields.index("extra")]
-RUN = (*COMMON, "extra")
-STEP = (*COMMON, "extra", "position", "run_log_id")
-LINE = Line._fields
+RUN = (*COMMON, "extra", "error_key")
+STEP = (*COMMON, "extra", "position", "run_log_id", "error_key")
+LINE = (*Line._fields, "error_key")
+STATE, STATUS, SRC_HASH = (COMMON.index(name) for name in ("state", "status", "src_hash"))  # in each of these tuples
 
 # 3, finished, is the last of states, whatever numbers an Integrator may invent for others.
 _RANK = "CASE WHEN {0}.state = 3 THEN 32767 ELSE coalesce({0}.state, 0) END"
 # Writers of one flow are in turn anyway (the fence); this holds also for a page that was read long ago.
 _NEVER_BACK = f"{_RANK.format('excluded')} >= {_RANK.format('stored')}"
+
+
+def rank(state: int | None) -> int:
+    """How far a log has come, as `_RANK` has it in SQL."""
+    return 32767 if state == State.FINISHED else state or 0
 
 
 class Put(NamedTuple):
@@ -138,13 +144,13 @@ def _copy(cursor: Cursor, target: Target, rows: Iterable[tuple[Any, ...]]) -> No
             copy.write_row(row)
 
 
-def run_tuple(run: Run) -> tuple[Any, ...]:
+def run_tuple(run: Run, error_key: int | None) -> tuple[Any, ...]:
     """A run without its steps, in the order of RUN."""
-    return tuple(run[:-1])
+    return (*run[:-1], error_key)
 
 
-def step_tuple(step: Step, run: Run) -> tuple[Any, ...]:
+def step_tuple(step: Step, run: Run, error_key: int | None) -> tuple[Any, ...]:
     """A step in the order of STEP; one without a usable time takes its run's."""
     if step.created is None:
         step = step._replace(created=run.created)
-    return (*step, run.log_id)
+    return (*step, run.log_id, error_key)

@@ -26,6 +26,7 @@ from archiver.demo.world import World
 from archiver.logs import Row
 from archiver.queries.originals import line_logs, main_logs
 from archiver.store import connect
+from tests.books import wrong
 
 DAYS = 2
 SMALL = {"lines": 30, "spread": 0.3, "failed": 0.15, "runs": 25}
@@ -131,7 +132,7 @@ class Story:
                     found += self._files(connection, key)
         finally:
             engine.dispose()
-        return found
+        return found + wrong(self.database)
 
     def _files(self, connection: Any, key: int) -> list[str]:
         rows = connection.exec_driver_sql(

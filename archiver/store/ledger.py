@@ -1,0 +1,360 @@
+"""Rows into the archive, and what is counted of them, in one transaction: run counters, days, kinds of errors.
+
+The look-up that tells changed rows from unchanged ones also tells what they were counted as before, so that a row that
+is read again, late or changed moves the counts by exactly what it changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple, cast
+
+from psycopg import sql
+
+from archiver.logs import Line, LogType, Run, Step, dump_exact, render
+from archiver.messages import message_of
+from archiver.store import days, errors
+from archiver.store.errors import FAILED, Hit
+from archiver.store.rows import (
+    LINES,
+    RUNS,
+    SRC_HASH,
+    STATE,
+    STATUS,
+    STEPS,
+    Cursor,
+    Put,
+    put,
+    rank,
+    run_tuple,
+    step_tuple,
+)
+from archiver.store.search_fields import note_fields
+
+Row = tuple[Any, ...]
+Log = Run | Step | Line
+Place = tuple[int, int]  # log type and id
+
+_TARGETS = {LogType.MAIN: RUNS, LogType.SUB: STEPS, LogType.LINE: LINES}
+
+
+class Before(NamedTuple):
+    """A log as the archive holds it; `moment` and `run_id` are those of its hit."""
+
+    src_hash: int
+    state: int | None
+    status: int | None
+    error_key: int | None
+    moment: str
+    run_id: str
+
+
+class Written(NamedTuple):
+    """What became of some rows. `failed`: by how much the number of failed ones has grown."""
+
+    new: int
+    changed: int
+    refused: int
+    failed: int
+
+
+class Moves:
+    """Which logs lose which kinds of errors, and which get them. `messages`: of failed logs that have one."""
+
+    def __init__(self, messages: Mapping[Place, str]) -> None:
+        self._messages = messages
+        self._found: dict[Place, Hit] = {}
+        self.gone: list[Hit] = []
+        self.come: list[Hit] = []
+
+    def key(self, log_type: int, log: Log, created: str | None, *names: str | int | None) -> int | None:
+        """The `error_key` of a log, in the run of the first name that is one."""
+        if log.status != FAILED:
+            return None
+        place = (int(log_type), cast(int, log.log_id))
+        message = self._messages.get(place)
+        key = errors.key_of(log_type, log.status, message)
+        if key is not None:
+            run_id = next(str(name) for name in names if name is not None)
+            self._found[place] = Hit(key, run_id, *place, str(created), message or "")
+        return key
+
+    def note(self, log_type: int, rows: Iterable[Row], have: Mapping[int, Before]) -> None:
+        """These rows were written over what was there before."""
+        for row in rows:
+            if row[-1] is None and row[0] not in have:
+                continue
+            place = (int(log_type), cast(int, row[0]))
+            was = have.get(row[0])
+            if was is not None and was.src_hash == row[SRC_HASH] and was.error_key == row[-1]:
+                continue
+            if was is not None and was.error_key is not None:
+                self.gone.append(Hit(was.error_key, was.run_id, *place, was.moment))
+            if row[-1] is not None:
+                self.come.append(self._found[place])
+
+
+class Ledger:
+    """The rows of one flow, within a transaction that holds the lock on its checkpoint."""
+
+    def __init__(self, cursor: Cursor, flow_key: int) -> None:
+        self._cursor = cursor
+        self._flow = {"flow_key": flow_key}
+        self._flow_key = flow_key
+
+    def _run(self, statement: str, **bind: Any) -> Cursor:
+        return self._cursor.execute(cast("sql.SQL", statement), self._flow | bind)
+
+    def _one(self, statement: str, **bind: Any) -> Any:
+        row = self._run(statement, **bind).fetchone()
+        return row[0] if row else None
+
+    @cached_property
+    def _zone(self) -> str:
+        """In which the flow's days are cut. Read after the lock is had, under which alone it changes."""
+        return cast(str, self._one("SELECT day_zone FROM archive.flow WHERE flow_key = %(flow_key)s"))
+
+    # --- runs and steps ---
+
+    def known(self, log_ids: Collection[int]) -> set[int]:
+        """Which of these runs the archive holds."""
+        rows = self._run(
+            "SELECT log_id FROM archive.run WHERE flow_key = %(flow_key)s AND log_id = ANY(%(ids)s)", ids=list(log_ids)
+        )
+        return {row[0] for row in rows}
+
+    def quarantined(self, hashes: Collection[int]) -> set[int]:
+        """Which of these runs, given by the hash of their source, are in quarantine."""
+        if not hashes:
+            return set()
+        rows = self._run(
+            "SELECT src_hash FROM archive.quarantine"
+            " WHERE flow_key = %(flow_key)s AND log_type = 1 AND src_hash = ANY(%(hashes)s)",
+            hashes=list(hashes),
+        )
+        return {row[0] for row in rows}
+
+    def put_runs(self, runs: Iterable[Run]) -> Put:
+        """Store runs and their steps. A finished run that is new, or was open, owes its lines from now on."""
+        distinct, refused = self._distinct(runs)
+        have = self._before(LogType.MAIN, distinct)
+        lost = self._lost(have)
+        news = {one: run for one, run in distinct.items() if one in lost or _is_news(run, have.get(one))}
+        if not news:
+            return Put(refused=refused)
+        steps = {step.log_id: (step, run) for run in news.values() for step in run.steps if step.log_id is not None}
+        of_steps = {log_id: step for log_id, (step, _) in steps.items()}
+        moves = Moves(self._messages(news.values(), of_steps.values(), ()))
+        run_rows = [_run_row(run, moves) for run in news.values()]
+        step_rows = [_step_row(step, run, moves) for step, run in steps.values()]
+        put_runs = self._put(LogType.MAIN, run_rows, news, have, moves)
+        put_steps = self._put(LogType.SUB, step_rows, of_steps, self._before(LogType.SUB, of_steps), moves)
+        began = [str(run.created) for run in news.values()] + [have[one].moment for one in have.keys() & news.keys()]
+        days.recount(self._cursor, self._flow_key, self._zone, began)
+        errors.move(self._cursor, self._flow_key, moves.gone, moves.come)
+        return Put(put_runs.new, put_runs.changed, refused + put_runs.refused + put_steps.refused)
+
+    def _distinct(self, runs: Iterable[Run]) -> tuple[dict[int, Run], int]:
+        """By id, the most advanced of each; and how many went into quarantine, for want of a usable id or time."""
+        distinct: dict[int, Run] = {}
+        refused = 0
+        for run in runs:
+            if run.log_id is None or run.created is None:
+                refused += self.quarantine(LogType.MAIN, run.src_hash, None, run, "it has no usable id and created")
+            elif run.log_id not in distinct or rank(run.state) >= rank(distinct[run.log_id].state):
+                distinct[run.log_id] = run
+        return distinct, refused
+
+    def _lost(self, log_ids: Collection[int]) -> set[int]:
+        """Those of these runs that were given up: where one is shown again, it has to be written again."""
+        if not log_ids:
+            return set()
+        rows = self._run(
+            "SELECT log_id FROM archive.run"
+            " WHERE flow_key = %(flow_key)s AND log_id = ANY(%(ids)s) AND archive_state = 'lost'",
+            ids=list(log_ids),
+        )
+        return {row[0] for row in rows}
+
+    # --- lines ---
+
+    def put_lines(self, lines: Iterable[Line], run: tuple[int, str, str]) -> Put:
+        """Store lines of a run, given as (log id, run id, created). A line without a usable time takes the run's."""
+        run_log_id, run_id, created = run
+        distinct: dict[int, Line] = {}
+        refused = 0
+        for sent in lines:
+            line = sent
+            if sent.created is None or sent.original_filename_uuid is None:
+                line = sent._replace(
+                    created=sent.created or created, original_filename_uuid=sent.original_filename_uuid or run_id
+                )
+            if line.log_id is None:
+                refused += self.quarantine(LogType.LINE, line.src_hash, run_log_id, line, "it has no usable id")
+            else:
+                distinct[line.log_id] = line
+        if not distinct:
+            return Put(refused=refused)
+        have = self._lines_before(distinct.values())
+        news = {log_id: line for log_id, line in distinct.items() if _is_news(line, have.get(log_id))}
+        if not news:
+            return Put(refused=refused)
+        moves = Moves(self._messages((), (), news.values()))
+        rows = [
+            (*line, moves.key(LogType.LINE, line, line.created, line.original_filename_uuid)) for line in news.values()
+        ]
+        put = self._put(LogType.LINE, rows, news, have, moves, run_log_id=run_log_id)
+        note_fields(self._cursor, self._flow_key, news.values())
+        self._count_lines(run_log_id, created, put)
+        errors.move(self._cursor, self._flow_key, moves.gone, moves.come)
+        return Put(put.new, put.changed, refused + put.refused)
+
+    def _count_lines(self, run_log_id: int, created: str, put: Written) -> None:
+        if not put.new and not put.failed:
+            return
+        self._run(
+            "UPDATE archive.run SET line_count = line_count + %(new)s,"
+            " failed_line_count = failed_line_count + %(failed)s"
+            " WHERE flow_key = %(flow_key)s AND log_id = %(run)s",
+            new=put.new,
+            failed=put.failed,
+            run=run_log_id,
+        )
+        days.add_lines(self._cursor, self._flow_key, self._zone, created, lines=put.new, failed=put.failed)
+
+    # --- what is there, and what comes ---
+
+    def _before(self, log_type: int, log_ids: Collection[int]) -> dict[int, Before]:
+        """Runs or steps as they are stored, by id."""
+        if not log_ids:
+            return {}
+        rows = self._run(
+            f"SELECT log_id, src_hash, state, status, error_key, {errors.MOMENT}, {errors.RUN_ID[log_type]}"
+            f" FROM archive.{errors.TABLES[log_type]} WHERE flow_key = %(flow_key)s AND log_id = ANY(%(ids)s)",
+            ids=list(log_ids),
+        )
+        return {row[0]: Before(*row[1:]) for row in rows}
+
+    def _lines_before(self, lines: Collection[Line]) -> dict[int, Before]:
+        """Lines as they are stored, by id. `created` never changes (A2), so that it finds the partitions."""
+        times = [cast(str, line.created) for line in lines]
+        # Most are unchanged, and most did not fail: only those that did are asked for the rest.
+        rows = self._run(
+            "SELECT log_id, src_hash, state, status, error_key,"
+            f" CASE WHEN error_key IS NOT NULL THEN {errors.MOMENT} END, original_filename_uuid"
+            " FROM archive.line WHERE flow_key = %(flow_key)s AND log_id = ANY(%(ids)s)"
+            " AND created BETWEEN %(oldest)s AND %(newest)s",
+            ids=[line.log_id for line in lines],
+            oldest=min(times),
+            newest=max(times),
+        )
+        return {row[0]: Before(*row[1:]) for row in rows}
+
+    def _messages(self, runs: Iterable[Run], steps: Iterable[Step], lines: Iterable[Line]) -> dict[Place, str]:
+        """The messages of those logs that failed: their own, else those of their files."""
+        found: dict[Place, str | None] = {}
+        for line in lines:
+            if line.status == FAILED and line.log_id is not None:
+                found[LogType.LINE, line.log_id] = message_of(line.fields, line.rest)
+        for log_type, logs in ((LogType.MAIN, runs), (LogType.SUB, steps)):
+            for log in cast("Iterable[Run | Step]", logs):
+                if log.status == FAILED and log.log_id is not None:
+                    found[log_type, log.log_id] = message_of(log.extra)
+        silent = [place for place, message in found.items() if message is None]
+        told = self._told(silent) if silent else {}
+        return {place: words for place, message in found.items() if (words := message or told.get(place)) is not None}
+
+    def _told(self, places: Sequence[Place]) -> dict[Place, str]:
+        """What the files of these logs say went wrong."""
+        rows = self._run(
+            "SELECT log_type, log_id, message FROM archive.detail"
+            " WHERE flow_key = %(flow_key)s AND message IS NOT NULL"
+            " AND (log_type, log_id) IN (SELECT * FROM unnest(%(types)s::smallint[], %(ids)s::bigint[]))",
+            types=[log_type for log_type, _ in places],
+            ids=[log_id for _, log_id in places],
+        )
+        return {(row[0], row[1]): row[2] for row in rows}
+
+    def recognise_again(self, log_type: int, log_id: int) -> None:
+        """The file of a log has come, or come anew: a failed log that says nothing itself has its message from it."""
+        beside = errors.BESIDE[log_type]
+        row = self._run(
+            f"SELECT status, error_key, {errors.MOMENT}, {errors.RUN_ID[log_type]}, {beside}"
+            f" FROM archive.{errors.TABLES[log_type]} WHERE flow_key = %(flow_key)s AND log_id = %(log_id)s",
+            log_id=log_id,
+        ).fetchone()
+        if row is None or row[0] != FAILED or message_of(*row[4:]) is not None:
+            return
+        _, before, moment, run_id, *_ = row
+        message = self._told([(log_type, log_id)]).get((log_type, log_id))
+        key = errors.key_of(log_type, FAILED, message)
+        if key is None and before is None:
+            return
+        self._run(
+            f"UPDATE archive.{errors.TABLES[log_type]} SET error_key = %(key)s"
+            " WHERE flow_key = %(flow_key)s AND log_id = %(log_id)s AND created = %(moment)s::timestamptz",
+            key=key,
+            log_id=log_id,
+            moment=moment,
+        )
+        gone = [] if before is None else [Hit(before, run_id, log_type, log_id, moment)]
+        come = [] if key is None else [Hit(key, run_id, log_type, log_id, moment, message or "")]
+        errors.move(self._cursor, self._flow_key, gone, come)
+
+    def _put(
+        self,
+        log_type: LogType,
+        rows: Sequence[Row],
+        logs: Mapping[int, Log],
+        have: Mapping[int, Before],
+        moves: Moves,
+        *,
+        run_log_id: int | None = None,
+    ) -> Written:
+        """Write rows, but none back over one that had come further; those that Postgres refuses go into quarantine."""
+        forward = [row for row in rows if row[0] not in have or rank(row[STATE]) >= rank(have[row[0]].state)]
+        refused: set[int] = set()
+
+        def refuse(row: Row, why: str) -> None:
+            refused.add(row[0])
+            run = row[0] if log_type == LogType.MAIN else row[-2] if log_type == LogType.SUB else run_log_id
+            self.quarantine(log_type, row[SRC_HASH], run, logs[row[0]], why)
+
+        put(self._cursor, _TARGETS[log_type], forward, self._flow, refuse)
+        written = [row for row in forward if row[0] not in refused]
+        moves.note(log_type, written, have)
+        new = sum(row[0] not in have for row in written)
+        failed = sum(row[STATUS] == FAILED for row in written)
+        failed -= sum(have[row[0]].status == FAILED for row in written if row[0] in have)
+        return Written(new, len(written) - new, len(refused), failed)
+
+    def quarantine(self, log_type: int, src_hash: int, run_log_id: int | None, log: Log, why: str) -> int:
+        """Keep a row that cannot be stored, whole, with the reason; answers 1 if it was not there yet."""
+        return self._run(
+            "INSERT INTO archive.quarantine (flow_key, log_type, src_hash, run_log_id, source, reason)"
+            " VALUES (%(flow_key)s, %(log_type)s, %(src_hash)s, %(run_log_id)s, %(source)s, %(why)s)"
+            " ON CONFLICT DO NOTHING",
+            log_type=int(log_type),
+            src_hash=src_hash,
+            run_log_id=run_log_id,
+            source=dump_exact(render(log)),
+            why=why,
+        ).rowcount
+
+
+def _is_news(log: Log, was: Before | None) -> bool:
+    return was is None or was.src_hash != log.src_hash
+
+
+# The names of a log's run are those of `errors.RUN_ID`.
+
+
+def _run_row(run: Run, moves: Moves) -> Row:
+    key = moves.key(LogType.MAIN, run, run.created, run.filename_uuid, run.original_filename_uuid, run.log_id)
+    return run_tuple(run, key)
+
+
+def _step_row(step: Step, run: Run, moves: Moves) -> Row:
+    created = step.created if step.created is not None else run.created
+    return step_tuple(step, run, moves.key(LogType.SUB, step, created, step.original_filename_uuid, run.log_id))

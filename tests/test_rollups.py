@@ -1,0 +1,178 @@
+# ruff: noqa: RUF001 - Turkish has a dotless i
+"""Counts that are kept are exact: whatever is read, read again, late, changed, refused or killed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+from archiver.config import Flow
+from archiver.logs import Row, parse_line, parse_run
+from archiver.store import Store, connect, migrate
+from archiver.store.days import rezone
+from tests.books import wrong
+
+START = datetime(2025, 3, 29, 20, tzinfo=UTC)  # the night in which Berlin's clocks change follows
+MESSAGES = [
+    None,
+    "",
+    "Ürün DM-{n} bulunamadı",
+    "Stok {n} negatif olamaz",
+    "HTTP 500",
+    "HTTP 404",
+    "boom\0 {n}",
+    "ÜRÜN dm-{n} BULUNAMADI",
+    '{{"errors": ["inner {n}"]}}',
+]
+
+
+@pytest.fixture
+def store(database: str) -> Iterator[Store]:
+    engine = connect(database)
+    migrate(engine)
+    store = Store(engine, "test")
+    yield store
+    store.close()
+
+
+def registered(store: Store, *names: str) -> list[int]:
+    flows = [Flow("prod", "p", "brand", name, name) for name in names]
+    return list(store.register(flows).values())
+
+
+class Source:
+    """An Integrator's rows of one flow, that change at random and never go back."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self.chance = chance
+        self.runs: dict[int, Row] = {}
+        self.lines: dict[int, dict[int, Row]] = {}
+        self.next = 1
+
+    def id(self) -> int:
+        self.next += 1
+        return self.next
+
+    def message(self) -> dict[str, Any]:
+        text = self.chance.choice(MESSAGES)
+        name = self.chance.choice(["message", "message", "error", "error_message"])
+        return {} if text is None else {name: text.format(n=self.chance.randrange(1000))}
+
+    def add_run(self) -> None:
+        log_id, began = self.id(), START + timedelta(minutes=self.chance.randrange(60 * 40))
+        run = {"id": log_id, "created": str(int(began.timestamp() * 1000)), "filename_uuid": f"run-{log_id}"}
+        run |= {"state": 1, "status": 1, "finished": None, "sub_flows": [], "is_send_S3": 1}
+        if self.chance.random() < 0.1:
+            del run["filename_uuid"]
+            run["original_filename_uuid"] = f"other-{log_id}"
+        self.runs[log_id] = run
+        self.lines[log_id] = {}
+
+    def change_run(self, log_id: int) -> None:
+        run = self.runs[log_id]
+        run["state"] = max(run["state"], self.chance.choice([1, 2, 3]))
+        run["status"] = self.chance.choice([1, 2, 3, 3, 4, 9])
+        if run["state"] == 3:
+            run["finished"] = str(int(run["created"]) + self.chance.randrange(500_000))
+        run.pop("message", None)
+        run.update(self.message() if self.chance.random() < 0.3 else {})
+        if len(run["sub_flows"]) < 3 and self.chance.random() < 0.6:
+            run["sub_flows"].append(
+                {"id": self.id(), "original_filename_uuid": self.chance.choice([None, f"run-{log_id}"])}
+            )
+        for step in run["sub_flows"]:
+            if self.chance.random() < 0.5:
+                step["state"] = max(step.get("state", 1), self.chance.choice([1, 2, 3]))
+                step["status"] = self.chance.choice([2, 3])
+                step.update(self.message() if self.chance.random() < 0.4 else {})
+
+    def change_lines(self, log_id: int) -> None:
+        lines, run = self.lines[log_id], self.runs[log_id]
+        for _ in range(self.chance.randrange(6)):
+            one = self.id()
+            moment = datetime.fromtimestamp(int(run["created"]) / 1000, UTC) + timedelta(
+                seconds=self.chance.randrange(9000)
+            )
+            lines[one] = {"id": one, "created": moment.isoformat(), "original_filename_uuid": run_name(run), "state": 2}
+        for line in lines.values():
+            if self.chance.random() < 0.3:
+                line["state"] = max(line["state"], self.chance.choice([2, 3]))
+                line["status"] = self.chance.choice([1, 2, 3, 3, 3])
+                for name in ("message", "error", "error_message"):
+                    line.pop(name, None)
+                line.update(self.message())
+
+
+def run_name(run: Row) -> str:
+    return str(run.get("filename_uuid") or run["original_filename_uuid"])
+
+
+def act(store: Store, lease: Any, source: Source, chance: random.Random) -> None:
+    """One transaction of a pass, or what is left of one that broke off."""
+    some = chance.sample(sorted(source.runs), min(len(source.runs), chance.randrange(1, 6)))
+    statement = "SELECT log_type, log_id FROM archive.detail WHERE flow_key = %(flow_key)s ORDER BY 1, 2"
+    with store.writing(lease) as writer:
+        match chance.randrange(4):
+            case 0 | 1:
+                writer.put_runs([parse_run(json.loads(json.dumps(source.runs[one]))) for one in some])
+                writer.want_details(some, "all")
+            case 2:
+                for one in some:
+                    lines = list(source.lines[one].values())
+                    page = chance.sample(lines, chance.randrange(len(lines) + 1)) if lines else []
+                    if writer.known([one]):
+                        run = parse_run(source.runs[one])
+                        writer.put_lines(
+                            [parse_line(row) for row in page], (one, run_name(source.runs[one]), str(run.created))
+                        )
+            case 3:
+                places = writer._run(statement).fetchall()
+                for log_type, log_id in chance.sample(places, min(3, len(places))):
+                    said = source.message().get("message")
+                    document = None if said is None else json.dumps({"errors": [{"message": said.replace("\0", "")}]})
+                    writer.put_detail(log_type, log_id, {"outcome": "stored", "document": document})
+        if chance.random() < 0.15:
+            raise Broken
+
+
+class Broken(Exception):
+    """A crash before the commit."""
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_is_kept_is_what_the_rows_say(store: Store, database: str, seed: int) -> None:
+    chance = random.Random(seed)
+    zone = ["UTC", "Europe/Berlin", "Asia/Kolkata"][seed % 3]
+    keys = registered(store, "price", "stock")
+    rezone(store.engine, zone)
+    sources = {key: Source(chance) for key in keys}
+    leases = {key: store.leases.claim(key) for key in keys}
+    for turn in range(120):
+        key = chance.choice(keys)
+        source = sources[key]
+        for _ in range(chance.randrange(3)):
+            source.add_run()
+        for one in source.runs:
+            if chance.random() < 0.3:
+                source.change_run(one)
+            if chance.random() < 0.3:
+                source.change_lines(one)
+        if source.runs:
+            with contextlib.suppress(Broken):
+                act(store, leases[key], source, chance)
+        if turn % 8 == 7:
+            assert wrong(database) == []
+    with psycopg.connect(database) as connection:
+        counts = connection.execute(
+            "SELECT (SELECT sum(occurrences) FROM reporting.error_group), (SELECT sum(lines) FROM reporting.run_daily),"
+            " (SELECT count(*) FROM archive.detail WHERE message IS NOT NULL)"
+        ).fetchone()
+    assert counts is not None
+    assert min(counts) > 5, "the story was too short to prove anything"

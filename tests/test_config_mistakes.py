@@ -66,7 +66,7 @@ Mistakes = Callable[..., list[str]]
             "integrators.p.pasword: unknown key; did you mean 'password'?",
         ),
         ("defaults: {evry: 5m}", "defaults.evry: unknown key; did you mean 'every'?"),
-        ("web: {zzz: 1}", "web.zzz: unknown key; the known ones are listen, tokens"),
+        ("web: {zzz: 1}", "web.zzz: unknown key; the known ones are listen, tokens, public_url"),
         ("databse:", "databse: unknown key; did you mean 'database'?"),
         ("integrators: {p: {token: t}}", "integrators.p.environment: is missing; write prod or dev, or give base_url"),
         (

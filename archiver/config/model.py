@@ -77,11 +77,15 @@ class Database:
 
 @dataclass(frozen=True)
 class Web:
-    """The web page. A host beyond loopback comes with at least one token."""
+    """The web page. A host beyond loopback comes with at least one token, itself or as `sha256:` and its digest.
+
+    `public_url` is where readers find it behind a reverse proxy, perhaps under a path, without a slash at its end.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8080
     tokens: tuple[SecretStr, ...] = ()
+    public_url: str | None = None
 
 
 @dataclass(frozen=True)

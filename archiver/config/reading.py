@@ -166,7 +166,7 @@ class _Resolving:
         if not values.is_loopback(host) and not section.tokens:
             problem = "is reachable from other machines, and there is no token; give web.tokens, or listen on 127.0.0.1"
             self._problems.add("web.listen", problem, f"{host}:{port}")
-        return Web(host, port, section.tokens)
+        return Web(host, port, section.tokens, section.public_url)
 
 
 def _only(raw: Mapping[str, Any], model: type[sections.Section]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ def _with_main(levels: frozenset[str]) -> frozenset[str]:
 
 
 Token = Annotated[SecretStr, BeforeValidator(values.token)]
+WebToken = Annotated[SecretStr, BeforeValidator(values.web_token)]
 
 
 class Section(BaseModel):
@@ -80,7 +81,8 @@ class ProjectSection(Section):
 
 class WebSection(Section):
     listen: Annotated[tuple[str, int], BeforeValidator(values.listen)] = ("127.0.0.1", 8080)
-    tokens: tuple[Token, ...] = ()
+    tokens: tuple[WebToken, ...] = ()
+    public_url: Annotated[str, BeforeValidator(values.web_url)] | None = None
 
 
 class AlertsSection(Section):

@@ -83,6 +83,21 @@ def token(text: object) -> str:
     return value
 
 
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
+
+
+def web_token(text: object) -> str:
+    """A token of the web page: itself, or `sha256:` and the digest of it in hex, so that no file has to hold it."""
+    value = token(text)
+    if not value:
+        raise ValueError("must not be empty")
+    if value.lower().startswith("sha256:"):
+        value = value.lower()
+        if _DIGEST.fullmatch(value) is None:
+            raise ValueError("must be 64 hex digits behind sha256:; write it as printf %s TOKEN | sha256sum tells")
+    return value
+
+
 def web_url(text: object) -> str:
     """An http(s) URL with a host and perhaps a path, nothing else; the slash at its end is cut off."""
     value = str(text).strip()

@@ -11,6 +11,9 @@ from sqlalchemy import Connection, text
 from archiver.logs import Line, Row, Run, Step, canonical, render
 
 _COMMON = ", ".join(Step._fields[: Step._fields.index("extra")])
+STEP = f"{_COMMON}, extra::text, position"
+LINE = f"{_COMMON}, fields::text, rest::text"
+"""Columns of archive.step and archive.line, for `step_log` and `line_log`."""
 
 
 def main_logs(connection: Connection, flow_key: int, *, log_ids: Sequence[int] | None = None) -> Iterator[Row]:
@@ -25,7 +28,7 @@ def main_logs(connection: Connection, flow_key: int, *, log_ids: Sequence[int] |
     steps: dict[int, list[Step]] = {}
     for *columns, run_log_id in connection.execute(
         text(
-            f"SELECT {_COMMON}, extra::text, position, run_log_id FROM archive.step"
+            f"SELECT {STEP}, run_log_id FROM archive.step"
             " WHERE flow_key = :flow_key AND position IS NOT NULL AND run_log_id = ANY(:runs)"
             " ORDER BY run_log_id, position"
         ),
@@ -40,13 +43,23 @@ def line_logs(connection: Connection, flow_key: int, run_id: str) -> Iterator[Ro
     """The line logs of a run as they came, by id."""
     rows = connection.execute(
         text(
-            f"SELECT {_COMMON}, fields::text, rest::text FROM archive.line"
+            f"SELECT {LINE} FROM archive.line"
             " WHERE flow_key = :flow_key AND original_filename_uuid = :run_id ORDER BY log_id"
         ),
         {"flow_key": flow_key, "run_id": run_id},
     )
     for row in rows:
-        yield render(Line._make(_spelled(row)))
+        yield line_log(row)
+
+
+def step_log(columns: Sequence[Any]) -> Row:
+    """A sub flow log as it came, from the columns STEP."""
+    return render(Step._make(_spelled(columns)))
+
+
+def line_log(columns: Sequence[Any]) -> Row:
+    """A line log as it came, from the columns LINE."""
+    return render(Line._make(_spelled(columns)))
 
 
 def _spelled(row: Sequence[Any]) -> list[Any]:

@@ -1,0 +1,79 @@
+"""The board: how each flow runs, problems first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from archiver.queries.reader import Reader, Row
+
+RECENT = 40  # runs of a flow that are shown as bars
+
+_BOARD = f"""
+    SELECT f.*, h.last_run_at, h.last_success_at, h.last_failure_at, h.runs_24h, h.failed_24h, h.runs_7d, h.failed_7d,
+        h.typical_gap_seconds, h.is_stale, h.open_runs, c.next_due_at, c.checked_at, c.failures_in_a_row, c.last_error,
+        recent.durations, recent.statuses
+    FROM reporting.flow f
+    JOIN reporting.flow_health h USING (flow_key)
+    LEFT JOIN archive.checkpoint c USING (flow_key)
+    LEFT JOIN LATERAL (
+        SELECT array_agg(seconds ORDER BY created, log_id) AS durations,
+            array_agg(status ORDER BY created, log_id) AS statuses
+        FROM (
+            SELECT created, log_id, coalesce(status, 0)::int AS status,
+                extract(epoch FROM finished - created)::float8 AS seconds
+            FROM archive.run r WHERE r.flow_key = f.flow_key ORDER BY created DESC, log_id DESC LIMIT {RECENT}
+        ) newest
+    ) recent ON true
+    ORDER BY f.flow_name, f.project_slug, f.flow_key
+"""
+
+
+class Bar(NamedTuple):
+    """One run: its status as the Integrator numbers it, and how long it took; None while it goes on."""
+
+    status: int
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class BoardRow:
+    """A flow as the board shows it. `state`: failed, stale, unreachable, running, ok or idle, worst first.
+
+    `row`: columns of reporting.flow, reporting.flow_health and archive.checkpoint; `bars`: its latest runs, the oldest
+    first.
+    """
+
+    state: str
+    row: Row
+    bars: tuple[Bar, ...]
+
+
+STATES = ("failed", "stale", "unreachable", "running", "ok", "idle")
+
+
+def board(reader: Reader, now: datetime) -> list[BoardRow]:
+    """Every flow, those with problems first."""
+    rows = [_judged(row, now) for row in reader.rows(_BOARD)]
+    return sorted(rows, key=lambda one: STATES.index(one.state))
+
+
+def _judged(row: Row, now: datetime) -> BoardRow:
+    pairs = zip(row.pop("statuses") or (), row.pop("durations") or (), strict=True)
+    bars = tuple(Bar(status, seconds) for status, seconds in pairs)
+    return BoardRow(_state(row, bars, now), row, bars)
+
+
+def _state(row: Row, bars: tuple[Bar, ...], now: datetime) -> str:
+    over = [bar for bar in bars if bar.seconds is not None]
+    if over and over[-1].status == 3:
+        return "failed"
+    if row["is_stale"]:
+        return "stale"
+    overdue = row["next_due_at"] is not None and now - row["next_due_at"] > timedelta(hours=1)
+    if row["failures_in_a_row"] or overdue:
+        return "unreachable"
+    if bars and bars[-1].seconds is None:
+        return "running"
+    return "ok" if bars else "idle"

@@ -1,0 +1,133 @@
+"""Searching lines: any number of fields, each with a value as it is spelled in a URL.
+
+Few hits are found by the index and sorted. Many are read in their order, from the place where the page before ended.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+from archiver.logs import FIELDS
+from archiver.logs.parse import FIELD_LENGTH
+from archiver.logs.times import iso
+from archiver.queries.originals import LINE, line_log
+from archiver.queries.replay.asking import Ask, Listing, Replay
+
+FEW = 10_000
+# What a value may be besides a string, in JSON. Longer numbers are no search of anybody's.
+_SCALAR = re.compile(r"-?(?:0|[1-9]\d{0,39})(?:\.\d{1,40})?(?:[eE][+-]?\d{1,2})?|true|false|null", re.ASCII)
+
+_COLUMNS = {name: "log_id" if name == "id" else name.lower() for name in FIELDS}
+_NUMBERS = frozenset(
+    ("id", "state", "status", "fragment_count", "process_count", "success_count", "fail_count", "log_type")
+) | {"flow_order", "is_send_S3", "row_num"}
+_TEXTS = frozenset(_COLUMNS) - {"created", "finished", "in_bound", "is_triggered"} - _NUMBERS
+_TIMES = frozenset(("created", "finished"))
+_TRUTHS = frozenset(("in_bound", "is_triggered"))
+
+
+class _Binds:
+    """The values of a statement, each under a name of its own."""
+
+    def __init__(self, **first: Any) -> None:
+        self.values: dict[str, Any] = first
+
+    def add(self, value: Any) -> str:
+        name = f"v{len(self.values)}"
+        self.values[name] = value
+        return f"%({name})s"
+
+
+_FEW = """
+    WITH hits AS MATERIALIZED (SELECT created, log_id {found} LIMIT {few})
+    SELECT counted.n, page.created, page.log_id FROM (SELECT count(*) AS n FROM hits) counted
+    LEFT JOIN LATERAL (
+        SELECT created, log_id FROM hits ORDER BY created DESC, log_id DESC OFFSET %(skip)s LIMIT %(limit)s
+    ) page ON true ORDER BY page.created DESC, page.log_id DESC
+"""
+
+
+def searched(replay: Replay, ask: Ask) -> Listing:
+    """A page of the lines that every pair of field and value holds for."""
+    bind = _Binds(flow_key=ask.flow_key)
+    where = ["flow_key = %(flow_key)s"]
+    if ask.original_filename_uuid is not None:
+        where.append(f"original_filename_uuid = {bind.add(ask.original_filename_uuid)}")
+    if ask.filename_uuid is not None:
+        where.append(f"filename_uuid = {bind.add(ask.filename_uuid)}")
+    where += [_condition(field, value, bind.add) for field, value in ask.search]
+    found = f"FROM archive.line WHERE {' AND '.join(where)}"
+    page = replay.rows(_FEW.format(found=found, few=FEW + 1), **bind.values, skip=ask.offset, limit=ask.limit)
+    count = page[0][0]
+    if count > FEW:
+        return _many(replay, ask, found, bind)
+    return Listing(count, _rows(replay, ask.flow_key, [row[1:] for row in page if row[1] is not None]))
+
+
+def _rows(replay: Replay, flow_key: int, keys: list[Any]) -> list[dict[str, object]]:
+    if not keys:
+        return []
+    rows = replay.rows(
+        f"SELECT {LINE} FROM archive.line WHERE flow_key = %(flow_key)s AND log_id = ANY(%(ids)s)"
+        " AND created BETWEEN %(oldest)s AND %(newest)s ORDER BY created DESC, log_id DESC",
+        flow_key=flow_key,
+        ids=[log_id for _, log_id in keys],
+        oldest=keys[-1][0],
+        newest=keys[0][0],
+    )
+    return [line_log(row) for row in rows]
+
+
+def _many(replay: Replay, ask: Ask, found: str, bind: _Binds) -> Listing:
+    """The count is as old as the last line that came to the flow."""
+    ((total,),) = replay.rows(
+        "SELECT coalesce(sum(lines), 0)::bigint FROM archive.flow_day WHERE flow_key = %(key)s", key=ask.flow_key
+    )
+    key = (ask._replace(page=1, limit=1), total)
+    count = replay.memory.count(key)
+    if count is None:
+        ((count,),) = replay.rows(f"SELECT count(*) {found}", **bind.values)
+        replay.memory.note_count(key, count)
+    if ask.offset >= count:
+        return Listing(count, ())
+    before, place = replay.memory.before(key, ask.offset)
+    if place is not None:
+        time, number = bind.add(place[0]), bind.add(place[1])
+        found += f" AND (created, log_id) < ({time}, {number}) AND created <= {time}"
+    skip, limit = bind.add(ask.offset - before), bind.add(ask.limit)
+    rows = replay.rows(
+        f"SELECT {LINE}, created, log_id {found} ORDER BY created DESC, log_id DESC OFFSET {skip} LIMIT {limit}",
+        **bind.values,
+    )
+    if rows:
+        replay.memory.note(key, ask.offset + len(rows), rows[-1][-2:])
+    return Listing(count, [line_log(row[:-2]) for row in rows])
+
+
+def _condition(field: str, value: str, add: Callable[[Any], str]) -> str:
+    """SQL that holds where the field, as text, is the value: strings bare, everything else as JSON."""
+    meant = [json.dumps(value), *([value] if _SCALAR.fullmatch(value) else [])]
+    documents = [f"{{{json.dumps(field)}: {one}}}" for one in meant]
+    if field in _COLUMNS:
+        beside = " OR ".join(f"rest @> {add(one)}::jsonb" for one in documents)
+        return f"({_column(field, value, add)} OR {beside})"
+    if len(value) > FIELD_LENGTH:
+        return f"rest @> {add(documents[0])}::jsonb"
+    return "(" + " OR ".join(f"fields @> {add(one)}::jsonb" for one in documents) + ")"
+
+
+def _column(field: str, value: str, add: Callable[[Any], str]) -> str:
+    name = _COLUMNS[field]
+    if field == "triggered_by":  # its column goes without the line feed that it mostly ends with
+        return f"triggered_by = {add(value.rstrip(chr(10)))}"
+    if field in _TEXTS:
+        return f"{name} = {add(value)}"
+    if field in _TIMES:
+        moment, exact = iso(value)
+        return f"{name} = {add(moment)}::timestamptz" if exact else "false"
+    if field in _TRUTHS:
+        return f"{name} IS {value}" if value in ("true", "false") else "false"
+    return f"{name} = {add(int(value))}" if re.fullmatch(r"-?\d{1,18}", value, re.ASCII) else "false"

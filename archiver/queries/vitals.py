@@ -1,0 +1,100 @@
+"""How the archiving goes: for those that supervise it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from archiver.queries.reader import Reader
+
+
+class FlowVitals(NamedTuple):
+    """How one flow stands. `lag_seconds` None: nothing is certain yet. `overdue_seconds`: due, and nobody works on it.
+
+    `behind_seconds`: how far the frontier was behind when the last good turn ended. `is_walking`: a pass through its
+    list is under way over several turns.
+    """
+
+    flow_key: int
+    flow: str
+    lag_seconds: float | None
+    behind_seconds: float | None
+    overdue_seconds: float
+    failures: int
+    is_walking: bool
+
+
+class PassVitals(NamedTuple):
+    """One pass that has ended."""
+
+    flow: str
+    outcome: str
+    seconds: float
+    requests: int
+    rows_new: int
+    rows_changed: int
+
+
+class Vitals(NamedTuple):
+    """All of it but the files. `runs`: flow, state, number; `passes`: since the last one that was seen."""
+
+    flows: list[FlowVitals]
+    runs: list[tuple[str, str, int]]
+    passes: list[PassVitals]
+    last_pass: int
+    refusals: int
+
+
+_LABEL = "coalesce(nullif(f.project_slug, '') || '/', '') || f.flow_name"
+_FLOWS = f"""
+    SELECT c.flow_key, {_LABEL} AS flow,
+        extract(epoch FROM now() - c.frontier)::float8 AS lag_seconds,
+        extract(epoch FROM c.checked_at - c.frontier)::float8 AS behind_seconds,
+        CASE WHEN c.lease_until > now() THEN 0
+            ELSE greatest(0, coalesce(extract(epoch FROM now() - c.next_due_at), 0)) END::float8 AS overdue_seconds,
+        c.failures_in_a_row AS failures, c.walk IS NOT NULL AS is_walking
+    FROM archive.checkpoint c JOIN archive.flow f USING (flow_key) ORDER BY 1
+"""
+# By the index of runs that are visited again: sealed ones are not looked at.
+_RUNS = f"""
+    SELECT {_LABEL} AS flow, archive_state, count(*) AS n
+    FROM archive.run r JOIN archive.flow f USING (flow_key) WHERE r.visit_at IS NOT NULL GROUP BY 1, 2 ORDER BY 1, 2
+"""
+_DETAILS = f"""
+    SELECT {_LABEL} AS flow, outcome, sum(n)::bigint AS n
+    FROM (SELECT flow_key, outcome, count(*) AS n FROM archive.detail GROUP BY 1, 2) d
+    JOIN archive.flow f USING (flow_key)
+    GROUP BY 1, 2 ORDER BY 1, 2
+"""
+_PASSES = f"""
+    SELECT {_LABEL} AS flow, coalesce(outcome, '') AS outcome,
+        greatest(0, extract(epoch FROM ended_at - started_at))::float8 AS seconds, requests, rows_new, rows_changed
+    FROM archive.pass p JOIN archive.flow f USING (flow_key)
+    WHERE pass_id > %(after)s AND pass_id <= %(last)s AND ended_at IS NOT NULL ORDER BY pass_id DESC LIMIT 10000
+"""
+
+
+def flow_vitals(reader: Reader) -> list[FlowVitals]:
+    """How each flow stands."""
+    return [FlowVitals(**row) for row in reader.rows(_FLOWS)]
+
+
+def vitals(reader: Reader, after_pass: int | None) -> Vitals:
+    """All of it; of the passes those behind `after_pass` (None: from now on)."""
+    (newest,) = reader.rows("SELECT coalesce(max(pass_id), 0) AS last FROM archive.pass")
+    last = newest["last"]
+    passes = [] if after_pass is None else reader.rows(_PASSES, after=after_pass, last=last)
+    (held,) = reader.rows(
+        "SELECT coalesce(sum(refusals), 0)::bigint AS n FROM archive.login_hold WHERE held_until > now()"
+    )
+    return Vitals(
+        flow_vitals(reader),
+        [tuple(row.values()) for row in reader.rows(_RUNS)],
+        [PassVitals(**row) for row in passes],
+        last,
+        held["n"],
+    )
+
+
+def files_by_outcome(reader: Reader) -> list[tuple[str, str, int]]:
+    """Flow, outcome, and how many files. Reads the whole table: not to be asked for every few seconds."""
+    return [tuple(row.values()) for row in reader.rows(_DETAILS)]

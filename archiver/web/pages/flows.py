@@ -1,0 +1,71 @@
+"""The board of all flows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from archiver.queries.board import RECENT, Bar
+from archiver.queries.board import board as all_flows
+from archiver.queries.reader import Reader, transaction
+from archiver.web.pages.answers import page
+from archiver.web.room import STATEMENT, Room
+
+WORDS = {
+    "failed": "Failed",
+    "stale": "Silent too long",
+    "unreachable": "Not archived now",
+    "running": "Running",
+    "ok": "Fine",
+    "idle": "No runs yet",
+}
+COLOURS = {1: "going", 2: "good", 3: "bad", 4: "empty"}
+
+HEIGHT = 28
+STEP = 5
+
+
+class Drawn(NamedTuple):
+    """A bar of the picture: where it stands, how high it is, and what it says."""
+
+    x: int
+    y: float
+    height: float
+    kind: str
+    seconds: float | None
+
+
+def board(room: Room, request: Request) -> Response:
+    """Every flow with its state in words and colour, problems first."""
+    now = room.clock()
+    with transaction(room.engine, statement_timeout=f"{STATEMENT * 1000:.0f}") as driver:
+        flows = all_flows(Reader(driver), now)
+    troubled = sum(flow.state in ("failed", "stale", "unreachable") for flow in flows)
+    several = len({flow.row["project_slug"] for flow in flows}) > 1
+    rows = [(flow, drawn(flow.bars)) for flow in flows]
+    return page(
+        room,
+        request,
+        "flows.html",
+        rows=rows,
+        words=WORDS,
+        troubled=troubled,
+        several=several,
+        width=RECENT * STEP,
+        height=HEIGHT,
+    )
+
+
+def drawn(bars: Sequence[Bar]) -> list[Drawn]:
+    """The latest runs as bars, the newest at the right; the longest fills the height."""
+    longest = max((bar.seconds or 0.0 for bar in bars), default=0.0) or 1.0
+    shift = (RECENT - len(bars)) * STEP
+    picture = []
+    for place, bar in enumerate(bars):
+        height = max(2.0, round(HEIGHT * min((bar.seconds or 0.0) / longest, 1.0), 1))
+        kind = COLOURS.get(bar.status, "going")
+        picture.append(Drawn(shift + place * STEP, HEIGHT - height, height, kind, bar.seconds))
+    return picture

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -51,6 +52,13 @@ def postgres() -> Iterator[str]:
 @pytest.fixture
 def database(postgres: str) -> Iterator[str]:
     """The DSN of a fresh, empty database."""
+    with new_database(postgres) as dsn:
+        yield dsn
+
+
+@contextmanager
+def new_database(postgres: str) -> Iterator[str]:
+    """The DSN of a fresh, empty database on a server, for fixtures that live longer than one test."""
     name = f"test_{uuid.uuid4().hex}"
     with psycopg.connect(postgres, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))

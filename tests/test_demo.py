@@ -21,6 +21,9 @@ from archiver.demo.flows import FlowShape, brand_flows, flow_named
 from archiver.demo.listing import Order
 from archiver.demo.server import PASSWORD, USERNAME, Server, serve
 from archiver.demo.world import World
+from tests.conftest import new_database
+from tests.replay import TOKEN, replaying
+from tests.system.story import told
 
 NOW = datetime(2026, 3, 12, 14, 27, 31, 250_000, tzinfo=UTC)
 START = NOW - timedelta(days=3)
@@ -80,19 +83,39 @@ def described(server: Server, world: World, flow: FlowShape) -> Integrator:
 
 
 @contextmanager
-def demo() -> Iterator[Integrator]:
+def demo(_: pytest.FixtureRequest) -> Iterator[Integrator]:
     world = world_of(FORTY)
     with serve(world) as server:
         yield described(server, world, FORTY)
 
 
-IMPLEMENTATIONS: dict[str, Callable[[], AbstractContextManager[Integrator]]] = {"demo": demo}
+@contextmanager
+def replay(request: pytest.FixtureRequest) -> Iterator[Integrator]:
+    """The archive of that world, shown by the replayed API."""
+    world = world_of(FORTY)
+    folder = request.getfixturevalue("tmp_path_factory").mktemp("replay")
+    with (
+        new_database(request.getfixturevalue("postgres")) as database,
+        told(folder, database, flows=[FORTY], world=world) as story,
+    ):
+        story.configure(details="all")
+        done = story.run("sync")
+        assert done.returncode == 0, done.stderr
+        one = described(story.server, world, FORTY)
+        with replaying(database, TOKEN) as url:
+            yield replace(one, base_url=url, username="anybody@example.com", password=TOKEN)
+
+
+IMPLEMENTATIONS: dict[str, Callable[[pytest.FixtureRequest], AbstractContextManager[Integrator]]] = {
+    "demo": demo,
+    "replay": replay,
+}
 """Another implementation of the vendor's page joins the contract by being named here."""
 
 
 @pytest.fixture(scope="module", params=sorted(IMPLEMENTATIONS))
 def integrator(request: pytest.FixtureRequest) -> Iterator[Integrator]:
-    with IMPLEMENTATIONS[request.param]() as described_one:
+    with IMPLEMENTATIONS[request.param](request) as described_one:
         yield described_one
 
 

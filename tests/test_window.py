@@ -302,3 +302,20 @@ def test_cover() -> None:
 def test_covers() -> None:
     intervals = (Interval(10, 20), Interval(30, 40))
     assert [moment for moment in (9, 10, 19, 20, 29, 30, 39, 40) if covers(intervals, moment)] == [10, 19, 30, 39]
+
+
+@pytest.mark.parametrize("count", [None, 250, "of the page"])
+def test_a_page_that_falls_short_in_the_middle_does_not_end_the_list(count: int | str | None) -> None:
+    """A source that hides some rows after it has cut the page: short pages all over, and more behind them."""
+    rows = [Mark(number, 10**15 - number * 10**9) for number in range(250)]
+    walk, seen = Walk.begin(lateness=0, floor=0), set[int]()
+    for _ in range(40):
+        ask = walk.ask()
+        page = [mark for mark in rows[ask.start : ask.end] if mark.id % 17]
+        seen |= {mark.id for mark in page}
+        said = len(page) if isinstance(count, str) else count
+        walk = walk.take(ask, Answer(page, said), frozenset(), 10**15)
+        if walk.outcome is not Outcome.GOING:
+            break
+    assert walk.outcome is Outcome.ENDED or walk.reach is not None
+    assert seen == {mark.id for mark in rows if mark.id % 17}

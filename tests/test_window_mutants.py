@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from archiver.window import Answer, Ask, Order, Probe, Walk
+from archiver.window import Answer, Ask, Order, Outcome, Probe, Walk
 from archiver.window.tail import Tail
 from tests.walk.model import ORDERS, WORLDS
 from tests.walk.reader import Case, Missed, Reader
@@ -51,8 +51,10 @@ def _fresh_signpost(state: Mapping[str, Any]) -> Walk:
     return replace(_from_json(state), signpost=None)
 
 
-def _short_page_ends(walk: Walk, stored: Any, *, ends: bool) -> Walk:
-    return _consider(walk, stored, ends=ends or len(walk.border) < 100)
+def _short_page_ends(walk: Walk, ask: Ask, *, shortest: int) -> Walk:
+    if len(walk.border) < 100:
+        return replace(walk, outcome=Outcome.ENDED)
+    return _end_or_go_on(walk, ask, shortest=shortest)
 
 
 def _known_page_stops(walk: Walk, stored: Any) -> bool:
@@ -65,7 +67,7 @@ def _first_guess(tail: Tail, ask: Ask, answer: Answer) -> Tail:
     return _take_tail(tail, ask, answer)
 
 
-_from_json, _consider, _take_tail = Walk.from_json, Walk._consider, Tail.take
+_from_json, _end_or_go_on, _take_tail = Walk.from_json, Walk._end_or_go_on, Tail.take
 
 MUTANTS: dict[str, tuple[type, str, Any]] = {
     "windows need not overlap": (Walk, "_take_next", _accept_all),
@@ -73,7 +75,7 @@ MUTANTS: dict[str, tuple[type, str, Any]] = {
     "frontier from the greatest created": (Walk, "settled", property(lambda walk: walk.probe.newest or 0)),
     "frontier without lateness": (Walk, "settled", property(lambda walk: walk.signpost or 0)),
     "a new signpost for a resumed pass": (Walk, "from_json", staticmethod(_fresh_signpost)),
-    "a short page ends the list": (Walk, "_consider", _short_page_ends),
+    "a short page ends the list": (Walk, "_end_or_go_on", _short_page_ends),
     "a page of known rows ends the walk": (Walk, "_reached", _known_page_stops),
     "every list is newest first": (Probe, "verdict", lambda probe, backward: Order.NEWEST_FIRST),
     "the tail is where count says": (Tail, "take", _first_guess),

@@ -40,6 +40,7 @@ class Outcome(StrEnum):
 class Phase(StrEnum):
     TAIL = "tail"  # looking for the end of a list that is oldest first
     CHAIN = "chain"
+    END = "end"  # is the page after a short window empty?
     LOOSE = "loose"  # without links: two walks have to see the same rows
 
 
@@ -105,6 +106,8 @@ class Walk:
         """The next window."""
         if self.phase is Phase.TAIL:
             return self.tail.ask()
+        if self.phase is Phase.END:
+            return Ask(self.limit, self.page + 1)
         if self.phase is Phase.LOOSE:
             return Ask(min(self.size, LARGEST), self.page)
         if not self.border:
@@ -123,6 +126,8 @@ class Walk:
         walk = replace(walk, news=walk.news or news)
         if walk.phase is Phase.TAIL:
             return walk._take_tail(ask, answer, stored)
+        if walk.phase is Phase.END:
+            return walk._take_end(answer)
         if walk.phase is Phase.LOOSE:
             return walk._take_loose(answer, stored)
         if walk.border:
@@ -208,10 +213,28 @@ class Walk:
         walk = walk._judge_order()
         if walk.outcome is not Outcome.GOING or not walk.border:
             return walk
-        # A page shorter than one that came before ends the list: no cap on the size of pages explains that. Where the
-        # page is only shorter than asked for, `count` decides, if it was right before.
-        counted = len(rows) < ask.limit and self.count_holds and walk.count == walk.edge
-        return walk._consider(stored, ends=counted or len(rows) < min(ask.limit, given))
+        if walk.ordered and walk._reached(stored):
+            return replace(walk, outcome=Outcome.STOPPED)
+        if walk.backward:
+            return walk._end() if walk.edge == 0 else walk._unless_stuck()
+        return walk._end_or_go_on(ask, shortest=given)
+
+    def _end_or_go_on(self, ask: Ask, *, shortest: int) -> Walk:
+        """Does this window end the list? `shortest`: the largest page that came before it.
+
+        A page that is only shorter than asked for may be capped: then `count` decides, if it was right before. No cap
+        explains a page shorter than one that came before: there `count` or an empty page behind it will do.
+        """
+        short, agrees = len(self.border) < min(ask.limit, shortest), self.count == self.edge
+        if agrees and (short or (len(self.border) < ask.limit and self.count_holds)):
+            return replace(self, count_holds=True)._end()
+        if short:
+            return replace(self, phase=Phase.END, limit=ask.limit, page=ask.page)
+        return self._unless_stuck()
+
+    def _take_end(self, answer: Answer) -> Walk:
+        walk = replace(self, phase=Phase.CHAIN, count_holds=False)
+        return walk._unless_stuck() if answer.rows else walk._end()
 
     def _judge_order(self) -> Walk:
         verdict = self.probe.verdict(backward=self.backward)
@@ -225,16 +248,6 @@ class Walk:
             return walk._turn_round(self.count) if verdict is Order.OLDEST_FIRST else walk
         walk = replace(self, order=Order.ARBITRARY)  # one inversion revokes an order for ever
         return walk._restart() if self.backward else walk
-
-    def _consider(self, stored: Container[int], *, ends: bool) -> Walk:
-        """After an accepted window: stop, end, or go on."""
-        if self.ordered and self._reached(stored):
-            return replace(self, outcome=Outcome.STOPPED)
-        if self.backward:
-            return self._end() if self.edge == 0 else self._unless_stuck()
-        if ends:
-            return replace(self, count_holds=self.count == self.edge)._end()
-        return self._unless_stuck()
 
     def _reached(self, stored: Container[int]) -> bool:
         """Early stop: the window reaches behind what was certified, and holds nothing old that is not stored."""

@@ -43,7 +43,7 @@ pure: $(VENV)/.dev
 check: lint types contracts pure
 
 test: lint types contracts
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n 2 --dist worksteal
 
 bench: $(VENV)/.dev
 	@$(BIN)/python -m benchmarks.ingest $(ARGS)

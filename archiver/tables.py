@@ -30,7 +30,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 SCHEMA = "archive"
 
@@ -120,6 +120,8 @@ run = Table(
     Column("error", Text),
     Column("failed_line_count", BigInteger, nullable=False, server_default=text("0")),
     Column("error_key", BigInteger),
+    Column("lines_pruned", Boolean),
+    Column("details_pruned", Boolean),
     PrimaryKeyConstraint("flow_key", "log_id"),
     Index(None, "flow_key", "created"),
     Index(None, "flow_key", "filename_uuid"),
@@ -278,6 +280,20 @@ checkpoint = Table(
     Column("last_error", Text),
     Column("checked_at", Time),
     Column("next_due_at", Time),
+    Column("kept_from", Time),
+    Column("pruned", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("tombstones", BigInteger, nullable=False, server_default=text("0")),
+)
+
+tombstone = Table(
+    "tombstone",
+    metadata,
+    _flow_key(),
+    Column("log_type", SmallInteger, nullable=False),
+    Column("log_id", BigInteger, nullable=False),
+    Column("masked", ARRAY(Text)),
+    Column("erased_at", Time, nullable=False, server_default=text("now()")),
+    PrimaryKeyConstraint("flow_key", "log_type", "log_id"),
 )
 
 pass_ = Table(

@@ -7,7 +7,7 @@ it was, and the next one writes only what is new. The manifest goes away before 
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -66,15 +66,33 @@ def export(
     place = place_at(to)
     with queries.reading(engine) as reader:
         pieces = pieces_of(reader, selection, schema.newest())
+        pruned = queries.pruned_before(reader)
+        erased = {key: queries.erased(reader, key) for key in {flow_key for flow_key, _ in pruned}}
     report = Exported(str(place))
     with _filing(place), place.locked():
         place.clear()
-        _Work(place, dsn, report, progress).run(pieces, now)
+        _Work(place, dsn, report, _Lost(pruned, erased), progress).run(pieces, now)
     return report
 
 
+@dataclass(frozen=True, slots=True)
+class _Lost:
+    """What the archive no longer has: until when rows were pruned, by flow and view; which logs were erased."""
+
+    pruned: dict[tuple[int, str], datetime]
+    erased: dict[int, set[tuple[int, int]]]
+
+    def before(self, piece: Piece) -> datetime | None:
+        """Where the piece may once have had more rows: the time before which they were."""
+        found = None if piece.flow_key is None else self.pruned.get((piece.flow_key, piece.view))
+        return found if found is not None and piece.month is not None and f"{found:%Y-%m}" >= piece.month else None
+
+
 class _Work:
-    def __init__(self, place: Place, dsn: str, report: Exported, progress: Callable[[Exported], None]) -> None:
+    def __init__(
+        self, place: Place, dsn: str, report: Exported, lost: _Lost, progress: Callable[[Exported], None]
+    ) -> None:
+        self._lost = lost
         self._place = place
         self._dsn = dsn
         self._report = report
@@ -124,8 +142,10 @@ class _Work:
         self._report.now_at = piece.path
         self._progress(self._report)
         statement = queries.month_statement(piece.view, piece.flow_key, piece.month)
+        mark = {parquet.MARK: piece.mark}
         with self._place.writing(piece.path) as sink, parquet.snapshot(connection) as cursor:
-            rows = parquet.write(cursor, statement, sink, {parquet.MARK: piece.mark}, progress=count)
+            carried = self._carried(parquet, cursor, piece)
+            rows = parquet.write(cursor, statement, sink, mark, carried=carried, progress=count)
         self._report.written += 1
         self._report.bytes += sink.size
         return Entry(
@@ -139,6 +159,18 @@ class _Work:
             sink.sha256,
             piece.state,
         )
+
+    def _carried(self, parquet: ModuleType, cursor: object, piece: Piece) -> Iterable[object]:
+        """Rows that the file has now and the archive has no more."""
+        from archiver.export import carry
+
+        before = self._lost.before(piece)
+        old = self._before.get(piece.key)
+        name = old.path if old is not None and self._place.size(old.path) is not None else piece.path
+        if before is None or piece.flow_key is None or parquet.mark_of(self._place, name) is None:
+            return ()
+        without = carry.held(cursor, piece, before) | self._lost.erased[piece.flow_key]
+        return carry.carried(self._place, name, piece, before, without)
 
 
 _DISK = {

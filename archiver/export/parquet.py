@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
@@ -78,7 +79,7 @@ def write(
     sink: Summed,
     mark: Mapping[bytes, bytes],
     *,
-    carried: Callable[[pa.Schema], Batches] = lambda _: (),
+    carried: Batches = (),
     progress: Callable[[int], None] = lambda _: None,
 ) -> int:
     """Write a statement's rows, and those that are carried over, as one file; answers how many there are."""
@@ -100,10 +101,8 @@ def write(
     return rows
 
 
-def _all(reader: Batches, carried: Callable[[pa.Schema], Batches], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    for batch in reader:
-        yield cast(batch, schema)
-    for batch in carried(schema):
+def _all(reader: Batches, carried: Batches, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    for batch in chain(reader, carried):
         yield cast(batch, schema)
 
 

@@ -5,17 +5,27 @@ module here, and functions that take a `Reader`.
 """
 
 from archiver.queries.criteria import Criterion, NotSearched
+from archiver.queries.details import TYPES as LOG_TYPES
 from archiver.queries.details import Body, body_of, details_named, raw_of
 from archiver.queries.flows import FlowRow, flows, key_of
 from archiver.queries.health import Health, health, health_columns, judge
 from archiver.queries.history import history
-from archiver.queries.months import MONTHLY, Month, month_statement, reporting_views, view_months
+from archiver.queries.months import (
+    MONTHLY,
+    Month,
+    erased,
+    month_statement,
+    pruned_before,
+    reporting_views,
+    view_months,
+)
 from archiver.queries.reader import Json, Reader, Row, Value, reading
 from archiver.queries.runs import RunFilter, details_of, lines_of, run, runs, runs_named, steps_of
 from archiver.queries.search import Search, field_names, line_columns, search
 from archiver.queries.statement import StatementRefused, statement
 
 __all__ = [
+    "LOG_TYPES",
     "MONTHLY",
     "Body",
     "Criterion",
@@ -33,6 +43,7 @@ __all__ = [
     "body_of",
     "details_named",
     "details_of",
+    "erased",
     "field_names",
     "flows",
     "health",
@@ -43,6 +54,7 @@ __all__ = [
     "line_columns",
     "lines_of",
     "month_statement",
+    "pruned_before",
     "raw_of",
     "reading",
     "reporting_views",

@@ -70,6 +70,21 @@ def view_months(
     return [Month(row["flow_key"], row["month"], row["rows"], row["state"]) for row in found]
 
 
+def pruned_before(reader: Reader) -> dict[tuple[int, str], datetime]:
+    """For a flow and a view: the time before which rows of it may have been pruned."""
+    rows = reader.rows(
+        "SELECT flow_key, p.key AS view, p.value::timestamptz AS before"
+        " FROM archive.checkpoint, jsonb_each_text(pruned) p"
+    )
+    return {(row["flow_key"], row["view"]): row["before"] for row in rows}
+
+
+def erased(reader: Reader, flow_key: int) -> set[tuple[int, int]]:
+    """Log type and id of the logs of a flow that were erased at a person's request."""
+    rows = reader.rows("SELECT log_type, log_id FROM archive.tombstone WHERE flow_key = %(key)s", key=flow_key)
+    return {(row["log_type"], row["log_id"]) for row in rows}
+
+
 def _states(view: str) -> str:
     column = MONTHLY[view]
     moment = f"v.{column}" if column == "day" else f"v.{column} AT TIME ZONE 'UTC'"

@@ -2,6 +2,7 @@
 
 from archiver.store.engine import DatabaseInterrupted, connect, translated
 from archiver.store.leases import Lease, Leases
+from archiver.store.retention import Gone, Policy, Pruned, Retention
 from archiver.store.rows import Put
 from archiver.store.schema import migrate, migration_sql, require
 from archiver.store.store import Checkpoint, Store, Visit, Wanted
@@ -10,9 +11,13 @@ from archiver.store.writer import Writer
 __all__ = [
     "Checkpoint",
     "DatabaseInterrupted",
+    "Gone",
     "Lease",
     "Leases",
+    "Policy",
+    "Pruned",
     "Put",
+    "Retention",
     "Store",
     "Visit",
     "Wanted",

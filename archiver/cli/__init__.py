@@ -18,7 +18,7 @@ from typing import Annotated
 
 import typer
 
-from archiver.cli import bi, check, db, demo, export, operate, prune, read, show, status
+from archiver.cli import bi, check, db, demo, export, operate, prune, read, serve, show, status
 from archiver.cli.call import Call
 from archiver.cli.options import DATABASE
 from archiver.cli.output import PipeClosed
@@ -36,7 +36,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for room in (demo.one, operate.work, check.one, status.one, read.read, show.one, export.parquet, prune.retention):
+for room in (
+    demo.one,
+    operate.work,
+    serve.one,
+    check.one,
+    status.one,
+    read.read,
+    show.one,
+    export.parquet,
+    prune.retention,
+):
     app.add_typer(room)
 app.add_typer(db.db, name="db", rich_help_panel=DATABASE)
 app.add_typer(bi.bi, name="bi", rich_help_panel=DATABASE)

@@ -99,17 +99,19 @@ def migrate(
 
 @work.command(rich_help_panel=OPERATE, epilog=examples("archiver run", "archiver --config /etc/archiver.yaml run"))
 def run(context: typer.Context) -> int:
-    """The daemon: poll every flow by its schedule.
+    """The daemon: poll every flow by its schedule, and serve the web page where the configuration has `web`.
 
     SIGTERM or Ctrl-C ends it.
     """
     from archiver import daemon
     from archiver.cli.log import configure_logging
+    from archiver.cli.serve import beside
 
     call = call_of(context)
     config = call.config()
     configure_logging(config.logging, debug=call.debug)
-    return daemon.run(config)
+    web = beside(config)
+    return daemon.run(config, beside=web.page, on_request=web.on_request)
 
 
 @work.command(rich_help_panel=OPERATE, epilog=examples("archiver sync", "archiver sync price stock"))

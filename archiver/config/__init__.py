@@ -16,6 +16,8 @@ from archiver.config.model import (
     Web,
 )
 from archiver.config.reading import default, example, load
+from archiver.config.values import is_loopback
+from archiver.config.values import listen as listen_address
 
 __all__ = [
     "ENVIRONMENTS",
@@ -29,5 +31,7 @@ __all__ = [
     "Web",
     "default",
     "example",
+    "is_loopback",
+    "listen_address",
     "load",
 ]

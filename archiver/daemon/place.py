@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
 from archiver import embedded
-from archiver.client import Client
+from archiver.client import Client, RequestNote
 from archiver.config import Config, Flow
 from archiver.store import Store, connect, migrate
 
@@ -46,15 +46,19 @@ def revive(config: Config) -> None:
 
 
 @contextmanager
-def opened(config: Config) -> Iterator[Workplace]:
-    """The archive with its schema brought up to date, and clients that have not said anything yet."""
+def opened(config: Config, on_request: Callable[[RequestNote], None] | None = None) -> Iterator[Workplace]:
+    """The archive with its schema brought up to date, and clients that have not said anything yet.
+
+    `on_request` hears of each request that they will send.
+    """
     with ExitStack() as stack:
         engine = stack.enter_context(database(config, pool_size=config.workers + 4))
         migrate(engine)
         store = Store(engine, owner=_name())
         stack.callback(store.leases.close)
         clients = {
-            name: stack.enter_context(Client(integrator, store.hold)) for name, integrator in config.integrators.items()
+            name: stack.enter_context(Client(integrator, store.hold, on_request=on_request))
+            for name, integrator in config.integrators.items()
         }
         yield Workplace(config, engine, store, clients, store.register(config.flows))
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from types import FrameType
 
@@ -14,6 +15,7 @@ import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from archiver.archive import FlowReport, archive_flow
+from archiver.client import RequestNote
 from archiver.config import Config, Flow
 from archiver.daemon.notify import notify, watchdog_seconds
 from archiver.daemon.place import Workplace, opened, revive
@@ -36,14 +38,22 @@ class Stalled(ArchiverError):
     """The daemon lives but makes no progress: it ends, so that its supervisor can start a new one."""
 
 
-def run(config: Config, *, ready: Callable[[Workplace], None] = lambda _: None) -> int:
+def run(
+    config: Config,
+    *,
+    ready: Callable[[Workplace], None] = lambda _: None,
+    beside: Callable[[Workplace], AbstractContextManager[object]] = nullcontext,
+    on_request: Callable[[RequestNote], None] | None = None,
+) -> int:
     """Poll by schedule until SIGTERM or SIGINT; answers the exit status, 0.
+
+    `beside` is what lives as long as the daemon does: the web server. `on_request` hears of each request.
 
     Raises what keeps it from starting, and Stalled where it no longer makes progress.
     """
     config.require_flows()
     stop = threading.Event()
-    with opened(config) as place:
+    with opened(config, on_request) as place, beside(place):
         daemon = Daemon(place, stop)
         previous = {one: signal.signal(one, daemon.on_signal) for one in (signal.SIGTERM, signal.SIGINT)}
         try:

@@ -17,8 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from archiver.config import Config
-from archiver.config.values import is_loopback
+from archiver.config import Config, is_loopback
 from archiver.errors import ArchiverError
 from archiver.queries.replay import TooBroad
 from archiver.web import logs_api, operations, pages
@@ -40,6 +39,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
+QUERY = 16 * 1024  # bytes behind the question mark
 RETRY = 5  # seconds, where nothing better is known
 
 API = ("/logs", "/api/", "/openapi.json", "/healthz", "/readyz", "/metrics")
@@ -91,7 +91,9 @@ class Front:
 
         self._place(scope)
         try:
-            if self._is_strange(scope):
+            if len(scope["query_string"]) > QUERY:
+                await _plain(414, "The address is too long.")(scope, receive, sending)
+            elif self._is_strange(scope):
                 await _plain(400, "This server answers on loopback only.")(scope, receive, sending)
             else:
                 await self._app(scope, receive, sending)

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from archiver.client import RequestNote
 from archiver.queries.vitals import Vitals
 
 FRESH = 10.0  # seconds for which what the database said is good enough
@@ -26,6 +27,7 @@ class Meters:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
+        self._standing: _Standing | None = None
         self.integrator_requests = Counter(
             "archiver_integrator_requests",
             "Requests to Integrators by this process, by the status of the answer (none: no answer came).",
@@ -77,17 +79,20 @@ class Meters:
             "archiver_pass_requests", "Requests of passes, since this process started.", ["flow"], registry=registry
         )
 
-    def note_request(self, path: str, status: int | None, seconds: float) -> None:
+    def on_request(self, note: RequestNote) -> None:
         """An Integrator answered, or did not."""
-        self.integrator_requests.labels(path, "none" if status is None else str(status)).inc()
-        self.integrator_seconds.labels(path).inc(seconds)
+        self.integrator_requests.labels(note.path, "none" if note.status is None else str(note.status)).inc()
+        self.integrator_seconds.labels(note.path).inc(note.seconds)
 
     def watch(self, look: Callable[[int | None], Vitals], files: Callable[[], Files]) -> None:
         """Let what the database knows be part of the metrics. `look`: given the last pass that was seen."""
-        self.registry.register(_Standing(look, files, self))
+        self._standing = _Standing(look, files, self)
+        self.registry.register(self._standing)
 
     def exposition(self) -> bytes:
         """The metrics as text."""
+        if self._standing is not None:
+            self._standing.refresh()  # it counts what others show
         return generate_latest(self.registry)
 
 
@@ -107,16 +112,19 @@ class _Standing(Collector):
     def describe(self) -> Iterable[Metric]:
         return []
 
-    def collect(self) -> Iterable[Metric]:
+    def refresh(self) -> None:
+        """Ask the database, unless that was done a moment ago."""
         with self._lock:
-            if self._seen is None or time.monotonic() - self._at > FRESH:
+            if time.monotonic() - self._at > FRESH:
                 self._seen = self._look(self._last_pass)
                 self._at = time.monotonic()
                 self._count(self._seen)
             if time.monotonic() - self._files_at > FILES_FRESH:
                 self._counted = self._files()
                 self._files_at = time.monotonic()
-            return list(_families(self._seen, self._counted))
+
+    def collect(self) -> Iterable[Metric]:
+        return [] if self._seen is None else _families(self._seen, self._counted)
 
     def _count(self, seen: Vitals) -> None:
         for one in seen.passes:

@@ -68,7 +68,7 @@ ROWS: tuple[tuple[Panel, ...], ...] = (
     (
         Panel(
             "health", "Flow health", "Each flow now: when it last ran, and how often it failed.", "table",
-            "flow_health", 12, 320,
+            "flow_health", 12, 280,
             columns=(
                 "flow_name", "last_run_at", "last_success_at", "last_failure_at", "runs_24h", "failed_24h", "runs_7d",
                 "failed_7d", "is_stale", "open_runs",
@@ -92,7 +92,8 @@ ROWS: tuple[tuple[Panel, ...], ...] = (
             time="day", measures=("succeeded_runs", "failed_runs", "empty_runs"),
         ),
         Panel(
-            "durations", "Duration, 95th percentile", "Seconds that 95 of 100 runs of a day did not exceed, by flow.",
+            "durations", "Duration, 95th percentile (seconds)",
+            "Seconds that 95 of 100 runs of a day did not exceed, by flow.",
             "lines", "run_daily", 6, 340, time="day", measures=("duration_p95",), by="flow_name",
         ),
     ),
@@ -116,7 +117,7 @@ ROWS: tuple[tuple[Panel, ...], ...] = (
     (
         Panel(
             "archive", "The archive itself", "Up to when each flow is archived, and what is left to do.", "table",
-            "archive_health", 12, 320,
+            "archive_health", 12, 280,
             columns=(
                 "flow_name", "checked_at", "covered_from", "covered_to", "lag_seconds", "open_runs", "pending_runs",
                 "pending_details", "failures_in_a_row", "last_error",

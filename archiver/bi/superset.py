@@ -20,7 +20,10 @@ from archiver.bi.board import HISTORY, Panel
 from archiver.bi.catalog import Column, View
 
 MASK = "XXXXXXXXXX"  # Superset's own mark of a password that it has to ask for
-_PERIOD = "Last month"
+# "Last month" would end at midnight: today is what people look for.
+_PERIOD = 'DATEADD(DATETIME("now"), -30, day) : now'
+_RECENT = 'DATEADD(DATETIME("now"), -7, day) : now'
+_COLORS = {"Succeeded": "#5AC189", "Failed": "#E04355", "Empty": "#B2B2B2"}
 _FOLDER = "akinon_archive"
 
 
@@ -150,6 +153,7 @@ class _Bundle:
                 "include_search": False,
                 "show_cell_bars": False,
                 "conditional_formatting": _formatting(panel),
+                "column_config": {one: {"d3NumberFormat": ",.0f"} for one in panel.columns if one.endswith("_seconds")},
             }
         return common | {
             "viz_type": f"echarts_timeseries_{'bar' if panel.kind == 'bars' else 'line'}",
@@ -184,6 +188,7 @@ class _Bundle:
                 "refresh_frequency": 0,
                 "cross_filters_enabled": True,
                 "color_scheme": "supersetColors",
+                "label_colors": _COLORS,
             },
             "version": "1.0.0",
             "published": True,
@@ -227,7 +232,7 @@ class _Bundle:
         others = [self._numbers[panel.key] for panel in board.panels() if panel.view != HISTORY]
         period = {"extraFormData": {"time_range": _PERIOD}, "filterState": {"value": _PERIOD}}
         # Only the values of the last week are offered: all of them would take a look at every line.
-        recent = {"time_range": "Last week", "granularity_sqla": "created_at"}
+        recent = {"time_range": _RECENT, "granularity_sqla": "created_at"}
         return [
             _filter("period", "Period", "filter_time", targets=[{}], excluded=now, mask=period),
             self._choice("flow", "Flow", view="flow_health", column="flow_name", excluded=[], more={}),
@@ -315,7 +320,7 @@ def _is_time(column: Column) -> bool:
 def _column(column: Column) -> dict[str, Any]:
     return {
         "column_name": column.name,
-        "verbose_name": None,
+        "verbose_name": column.name.replace("_", " ").capitalize(),
         "is_dttm": _is_time(column),
         "is_active": True,
         "type": column.type.upper(),

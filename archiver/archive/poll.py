@@ -71,7 +71,7 @@ def backfill(turn: Turn) -> bool:
     if walk is None:
         if not _owes_history(turn, checkpoint, learnt):
             return False
-        walk = _begin_walk(turn, learnt, frontier=None)
+        walk = _begin_walk(turn, checkpoint, learnt, frontier=None)
     pass_ = _Pass(turn, checkpoint, learnt, history=True)
     for _ in range(SLICE):
         turn.breathe()
@@ -95,23 +95,26 @@ def _owes_history(turn: Turn, checkpoint: Checkpoint, learnt: Learnt) -> bool:
     if not checkpoint.intervals or learnt.order not in (Order.NEWEST_FIRST, Order.OLDEST_FIRST):
         return False
     start = checkpoint.intervals[-1].start
-    return start > _floor(turn) and not any(
+    return start > _floor(turn, checkpoint) and not any(
         gap["from"] is None or micros(gap["from"]) < start for gap in checkpoint.gaps
     )
 
 
-def _floor(turn: Turn) -> int:
-    return micros(turn.flow.since)
+def _floor(turn: Turn, checkpoint: Checkpoint) -> int:
+    """History is wanted down to `since`, and nothing of it back that was pruned."""
+    return max(micros(turn.flow.since), checkpoint.kept_from or 0)
 
 
 def _lateness(turn: Turn, learnt: Learnt) -> int:
     return max(int(turn.flow.lateness.total_seconds() * SECOND), learnt.lateness)
 
 
-def _begin_walk(turn: Turn, learnt: Learnt, frontier: int | None, limit: int = 100) -> Walk:
+def _begin_walk(
+    turn: Turn, checkpoint: Checkpoint, learnt: Learnt, frontier: int | None, limit: int = 100
+) -> Walk:
     return Walk.begin(
         lateness=_lateness(turn, learnt),
-        floor=_floor(turn),
+        floor=_floor(turn, checkpoint),
         frontier=frontier,
         order=learnt.order,
         count_holds=learnt.count_holds,
@@ -125,7 +128,7 @@ def _begin(turn: Turn, checkpoint: Checkpoint, learnt: Learnt) -> Walk:
     if checkpoint.frontier is not None and learnt.order is Order.NEWEST_FIRST:
         seam = checkpoint.frontier - _lateness(turn, learnt)
         limit = turn.store.newer_runs(turn.flow_key, seam, 100) + 5
-    return _begin_walk(turn, learnt, checkpoint.frontier, limit)
+    return _begin_walk(turn, checkpoint, learnt, checkpoint.frontier, limit)
 
 
 class _Pass:

@@ -37,6 +37,7 @@ class Checkpoint:
     now: int
     oldest_run: int | None
     newest_run: int | None
+    kept_from: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +162,7 @@ class Store:
     def checkpoint(self, flow_key: int) -> Checkpoint:
         """What is certified of a flow."""
         (row,) = self._rows(
-            "SELECT frontier, intervals, walk, backfill, source, gaps, now() AS now,"
+            "SELECT frontier, intervals, walk, backfill, source, gaps, kept_from, now() AS now,"
             " (SELECT min(created) FROM archive.run r WHERE r.flow_key = c.flow_key) AS oldest_run,"
             " (SELECT max(created) FROM archive.run r WHERE r.flow_key = c.flow_key) AS newest_run"
             " FROM archive.checkpoint c WHERE flow_key = %(flow_key)s",
@@ -177,6 +178,7 @@ class Store:
             now=micros(row.now),
             oldest_run=_micros(row.oldest_run),
             newest_run=_micros(row.newest_run),
+            kept_from=_micros(row.kept_from),
         )
 
     def newer_runs(self, flow_key: int, moment: int, most: int) -> int:

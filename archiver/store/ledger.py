@@ -15,6 +15,7 @@ from psycopg import sql
 from archiver.logs import Line, LogType, Run, Step, dump_exact, render
 from archiver.messages import message_of
 from archiver.store import days, errors
+from archiver.store.bar import Bar
 from archiver.store.errors import FAILED, Hit
 from archiver.store.rows import (
     LINES,
@@ -102,6 +103,7 @@ class Ledger:
         self._cursor = cursor
         self._flow = {"flow_key": flow_key}
         self._flow_key = flow_key
+        self._bar = Bar(flow_key)
 
     def _run(self, statement: str, **bind: Any) -> Cursor:
         return self._cursor.execute(cast("sql.SQL", statement), self._flow | bind)
@@ -139,6 +141,7 @@ class Ledger:
         """Store runs and their steps. A finished run that is new, or was open, owes its lines from now on."""
         distinct, refused = self._distinct(runs)
         have = self._before(LogType.MAIN, distinct)
+        distinct = self._bar.runs(self._cursor, distinct, have)
         lost = self._lost(have)
         news = {one: run for one, run in distinct.items() if one in lost or _is_news(run, have.get(one))}
         if not news:
@@ -151,7 +154,7 @@ class Ledger:
         put_runs = self._put(LogType.MAIN, run_rows, news, have, moves)
         put_steps = self._put(LogType.SUB, step_rows, of_steps, self._before(LogType.SUB, of_steps), moves)
         began = [str(run.created) for run in news.values()] + [have[one].moment for one in have.keys() & news.keys()]
-        days.recount(self._cursor, self._flow_key, self._zone, began)
+        days.recount(self._cursor, self._flow_key, self._zone, self._bar.counted(began))
         errors.move(self._cursor, self._flow_key, moves.gone, moves.come)
         return Put(put_runs.new, put_runs.changed, refused + put_runs.refused + put_steps.refused)
 
@@ -194,6 +197,7 @@ class Ledger:
                 refused += self.quarantine(LogType.LINE, line.src_hash, run_log_id, line, "it has no usable id")
             else:
                 distinct[line.log_id] = line
+        distinct = self._bar.lines(self._cursor, run_log_id, distinct) if distinct else {}
         if not distinct:
             return Put(refused=refused)
         have = self._lines_before(distinct.values())

@@ -11,6 +11,7 @@ import psycopg
 from archiver.errors import LeaseLost
 from archiver.logs import from_micros
 from archiver.messages import message_in_document, sample
+from archiver.store.bar import Bar
 from archiver.store.leases import Lease
 from archiver.store.ledger import Ledger
 from archiver.store.rows import Cursor
@@ -28,9 +29,13 @@ class Writer(Ledger):
 
     def __init__(self, cursor: Cursor, lease: Lease) -> None:
         super().__init__(cursor, lease.flow_key)
-        fence = self._one("SELECT fence FROM archive.checkpoint WHERE flow_key = %(flow_key)s FOR NO KEY UPDATE")
-        if fence != lease.fence:
+        found = self._run(
+            "SELECT fence, kept_from, pruned <> '{}', tombstones FROM archive.checkpoint"
+            " WHERE flow_key = %(flow_key)s FOR NO KEY UPDATE"
+        ).fetchone()
+        if found is None or found[0] != lease.fence:
             raise LeaseLost(f"another process works on flow {lease.flow_key} now")
+        self._bar = Bar.of(lease.flow_key, *found[1:])
 
     # --- what a pass knows ---
 
@@ -149,7 +154,8 @@ class Writer(Ledger):
         self._run(
             f"UPDATE archive.detail SET {columns}, attempts = attempts + 1, fetched_at = now(),"
             " next_attempt_at = now() + make_interval(secs => %(wait)s)"
-            " WHERE flow_key = %(flow_key)s AND log_type = %(log_type)s AND log_id = %(log_id)s",
+            " WHERE flow_key = %(flow_key)s AND log_type = %(log_type)s AND log_id = %(log_id)s"
+            " AND outcome <> 'erased'",
             **{"wait": None, **values},
             log_type=log_type,
             log_id=log_id,
@@ -160,7 +166,7 @@ class Writer(Ledger):
 _WANT = """
 WITH wanted AS (
     SELECT r.* FROM archive.run r
-    WHERE r.flow_key = %(flow_key)s AND r.log_id = ANY(%(ids)s) AND r.state = 3 AND (
+    WHERE r.flow_key = %(flow_key)s AND r.log_id = ANY(%(ids)s) AND r.state = 3 AND r.details_pruned IS NULL AND (
         %(every)s OR r.status = 3
         OR EXISTS (SELECT FROM archive.step s
             WHERE s.flow_key = r.flow_key AND s.run_log_id = r.log_id AND s.status = 3)

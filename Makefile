@@ -15,6 +15,7 @@ help:
 	@echo "make test    every check and test that needs only Python"
 	@echo "make check   lint, types, architecture, pure tests: under a minute"
 	@echo "make bench   what the README claims, measured"
+	@echo "make real    software that is not ours reads the archive (ARGS='psql jdbc odbc frames dbt duckdb superset')"
 
 $(VENV)/.user: pyproject.toml constraints.txt
 	@sh tools/setup.sh "$(PYTHON)" "$(VENV)" all && touch $@
@@ -47,6 +48,10 @@ test: lint types contracts
 
 bench: $(VENV)/.dev
 	@$(BIN)/python -m benchmarks.ingest $(ARGS)
+
+# Installs what it needs, into build/real and with apt-get; what cannot be had here is skipped with its reason.
+real: $(VENV)/.dev
+	@$(BIN)/python -m tests.real $(ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -11,6 +11,7 @@
     ├── TryLater               a passing fault; the same call may succeed later
     │   ├── SourceUnavailable      no connection, 429, 5xx, a deadline passed
     │   └── PageUnreadable         an answer that is no page of logs; never taken for an empty one
+    ├── Stalled                the daemon lives and gets nowhere: it ends, its supervisor starts a new one (status 1)
     └── LeaseLost              another process works on the flow now; write nothing more
 
 The text of an error is one or two lines for a person: what, which setting, what to do. It never holds a secret.
@@ -75,6 +76,10 @@ class SourceUnavailable(TryLater):
 
 class PageUnreadable(TryLater):
     """An answer with status 200 that is not a page of logs."""
+
+
+class Stalled(ArchiverError):
+    """The daemon lives but makes no progress: it ends, so that its supervisor can start a new one."""
 
 
 class LeaseLost(ArchiverError):

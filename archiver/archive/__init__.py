@@ -29,23 +29,23 @@ def archive_flow(
     *,
     seconds: float = float("inf"),
     eager: bool = False,
-    next_due: float | None = None,
+    next_due: Callable[[], float] | None = None,
     stopping: Callable[[], bool] = lambda: False,
     progress: Callable[[FlowReport], None] = lambda _: None,
 ) -> FlowReport:
     """One turn of a flow, at most about `seconds` long, under `lease`, which it gives back at its end.
 
-    `next_due`: seconds until the flow is due again (at once where work is left over). Errors of the Integrator and of
-    the flow go into the report; those of the database are raised.
+    `next_due` is asked at the turn's end for the seconds until the flow is due again (at once where work is left
+    over). Errors of the Integrator and of the flow go into the report; those of the database are raised.
     """
     report = FlowReport(flow.name)
-    began, counted = time.monotonic(), Counted(source)
+    began, counted = time.monotonic(), Counted(source, stopping)
     turn = Turn(flow, lease.flow_key, lease, counted, store, report, eager, began + seconds, stopping, progress)
     try:
         _work(turn)
         report.done = True
     except OutOfTime:
-        next_due = 0.0
+        next_due = next_due and _at_once
     except LeaseLost:
         report.notes.append("another process took the flow over")
     except ArchiverError as exc:
@@ -55,7 +55,7 @@ def archive_flow(
         report.errors.append(f"internal error: {type(exc).__name__}; this is a bug in the archiver")
         report.crash = exc
     report.seconds, report.requests = time.monotonic() - began, counted.requests
-    store.end_pass(lease, _pass_row(report), next_due=next_due)
+    store.end_pass(lease, _pass_row(report), next_due=next_due and next_due())
     return report
 
 
@@ -79,6 +79,10 @@ def _catch_up(turn: Turn) -> bool:
             fetch_details(turn),
         ]
     )
+
+
+def _at_once() -> float:
+    return 0.0
 
 
 def _pass_row(report: FlowReport) -> dict[str, object]:

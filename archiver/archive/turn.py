@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from archiver.config import Flow
-from archiver.errors import ArchiverError
+from archiver.errors import ArchiverError, SourceUnavailable
 from archiver.logs import LogType, Page
 from archiver.store import Lease, Put, Store
 
@@ -34,11 +35,19 @@ class Source(Protocol):
     def download(self, flow: Flow, log_id: int) -> File | None: ...
 
 
-class Counted:
-    """A source that counts what one turn asks of it; the client's own counter is shared by all turns."""
+class OutOfTime(ArchiverError):
+    """The turn has used up its time, or the process is to stop; what is left stays in the tables."""
 
-    def __init__(self, source: Source) -> None:
+
+class Counted:
+    """A source that counts what one turn asks of it; the client's own counter is shared by all turns.
+
+    Where the process is to stop, an answer that does not come is no fault of the Integrator: the call was broken off.
+    """
+
+    def __init__(self, source: Source, stopping: Callable[[], bool]) -> None:
         self._source = source
+        self._stopping = stopping
         self.requests = 0
 
     @property
@@ -47,22 +56,30 @@ class Counted:
 
     def list_logs(self, flow: Flow, log_type: LogType, *, limit: int, page: int, run_id: str | None = None) -> Page:
         self.requests += 1
-        return self._source.list_logs(flow, log_type, limit=limit, page=page, run_id=run_id)
+        with self._broken_off():
+            return self._source.list_logs(flow, log_type, limit=limit, page=page, run_id=run_id)
 
     def list_pages(
         self, flow: Flow, log_type: LogType, asks: Iterable[tuple[int, int]], *, run_id: str | None = None
     ) -> Iterator[Page]:
-        for page in self._source.list_pages(flow, log_type, asks, run_id=run_id):
-            self.requests += 1
-            yield page
+        with self._broken_off():
+            for page in self._source.list_pages(flow, log_type, asks, run_id=run_id):
+                self.requests += 1
+                yield page
 
     def download(self, flow: Flow, log_id: int) -> File | None:
         self.requests += 1
-        return self._source.download(flow, log_id)
+        with self._broken_off():
+            return self._source.download(flow, log_id)
 
-
-class OutOfTime(ArchiverError):
-    """The turn has used up its time, or the process is to stop; what is left stays in the tables."""
+    @contextmanager
+    def _broken_off(self) -> Iterator[None]:
+        try:
+            yield
+        except SourceUnavailable as exc:
+            if self._stopping():
+                raise OutOfTime("the process is to stop") from exc
+            raise
 
 
 @dataclass(slots=True)

@@ -23,7 +23,7 @@ from archiver.cli.call import Call
 from archiver.cli.options import DATABASE
 from archiver.cli.output import PipeClosed
 from archiver.cli.words import clean_lines
-from archiver.errors import ArchiverError, ConfigError
+from archiver.errors import ArchiverError, ConfigError, Stalled
 
 __all__ = ["app", "main"]
 
@@ -124,7 +124,7 @@ def _explain(exc: ArchiverError, *, debug: bool) -> int:
         traceback.print_exception(exc)
     for problem in exc.problems if isinstance(exc, ConfigError) else (str(exc),):
         _complain(problem)
-    return 2
+    return 1 if isinstance(exc, Stalled) else 2
 
 
 def _fail(exc: OSError, *, debug: bool) -> int:

@@ -44,8 +44,10 @@ def configure_logging(settings: Logging, *, debug: bool = False) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for chatty in ("apscheduler", "alembic", "urllib3", "sqlalchemy", "requests"):
+    for chatty in ("alembic", "urllib3", "sqlalchemy", "requests"):
         logging.getLogger(chatty).setLevel(level if debug else logging.WARNING)
+    # A tick that is still running when the next one is due is worth no warning: the daemon watches that itself.
+    logging.getLogger("apscheduler").setLevel(level if debug else logging.ERROR)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -1,7 +1,7 @@
 """APScheduler wiring, signals, readiness: what turns the passes into a daemon, and the one go of `sync`."""
 
 from archiver.daemon.place import Workplace, database, opened
-from archiver.daemon.run import Stalled, run
+from archiver.daemon.run import run
 from archiver.daemon.sync import sync
 
-__all__ = ["Stalled", "Workplace", "database", "opened", "run", "sync"]
+__all__ = ["Workplace", "database", "opened", "run", "sync"]

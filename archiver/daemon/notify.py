@@ -13,6 +13,7 @@ def notify(state: str) -> None:
         return
     address = "\0" + path[1:] if path.startswith("@") else path
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        sock.settimeout(1.0)  # a manager that hangs must not hang us
         try:
             sock.connect(address)
             sock.sendall(state.encode())
@@ -22,5 +23,7 @@ def notify(state: str) -> None:
 
 def watchdog_seconds() -> float | None:
     """How often systemd wants to hear from the process, halved as its manual advises; None where it does not."""
-    usec = os.environ.get("WATCHDOG_USEC", "")
-    return int(usec) / 2e6 if usec.isdigit() and int(usec) > 0 else None
+    usec, pid = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID", "")
+    if pid and pid != str(os.getpid()):
+        return None  # meant for another process of the service
+    return int(usec) / 2e6 if usec.isdecimal() and int(usec) > 0 else None

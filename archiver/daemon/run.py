@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import UTC, datetime
-from types import FrameType
 
 import structlog
+from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from archiver.archive import FlowReport, archive_flow
@@ -19,8 +19,9 @@ from archiver.client import RequestNote
 from archiver.config import Config, Flow
 from archiver.daemon.notify import notify, watchdog_seconds
 from archiver.daemon.place import Workplace, opened, revive
-from archiver.daemon.schedule import Schedule
-from archiver.errors import ArchiverError
+from archiver.daemon.schedule import Schedule, first_served
+from archiver.daemon.signals import Interrupted, Signals
+from archiver.errors import ArchiverError, Stalled
 
 TICK = 1.0  # seconds
 TURN = 30.0  # seconds of a flow's turn while others may wait
@@ -34,10 +35,6 @@ UPKEEP = 6 * 60 * 60.0
 log = structlog.get_logger("archiver.daemon")
 
 
-class Stalled(ArchiverError):
-    """The daemon lives but makes no progress: it ends, so that its supervisor can start a new one."""
-
-
 def run(
     config: Config,
     *,
@@ -49,24 +46,35 @@ def run(
 
     `beside` is what lives as long as the daemon does: the web server. `on_request` hears of each request.
 
-    Raises what keeps it from starting, and Stalled where it no longer makes progress.
+    Raises what keeps it from starting, and Stalled where it no longer makes progress. Where a thread hangs, the
+    process ends a few seconds later, whatever the caller does.
     """
     config.require_flows()
-    stop = threading.Event()
-    with opened(config, on_request) as place, beside(place):
-        daemon = Daemon(place, stop)
-        previous = {one: signal.signal(one, daemon.on_signal) for one in (signal.SIGTERM, signal.SIGINT)}
+    with Signals() as signals:
         try:
-            daemon.start()
-            notify("READY=1")
-            ready(place)
-            daemon.watch()
-        finally:
-            notify("STOPPING=1")
-            daemon.drain()
-            for one, handler in previous.items():
-                signal.signal(one, handler)
+            with opened(config, on_request) as place:
+                signals.started()
+                with beside(place):
+                    _work(place, signals, ready)
+        except Interrupted:
+            log.info("stopped before the start was over")
     return 0
+
+
+def _work(place: Workplace, signals: Signals, ready: Callable[[Workplace], None]) -> None:
+    daemon = Daemon(place, signals.stop)
+    try:
+        daemon.start()
+        notify("READY=1")
+        ready(place)
+        daemon.watch()
+    except Stalled as exc:
+        log.critical("stalled", error=str(exc))
+        signals.give_up()
+        raise
+    finally:
+        notify("STOPPING=1")
+        daemon.drain()
 
 
 class Daemon:
@@ -76,19 +84,20 @@ class Daemon:
         self._place = place
         self._stop = stop
         self._flows = {key: flow for flow, key in place.keys.items()}
+        self._integrators = {key: flow.integrator for key, flow in self._flows.items()}
         self._schedules = {key: Schedule(flow, seed=key) for key, flow in self._flows.items()}
         self._pool = ThreadPoolExecutor(place.config.workers, thread_name_prefix="flow")
         self._lock = threading.Lock()
         self._working: dict[int, float] = {}  # flow key → time of its last step, by the monotonic clock
+        self._waiting = False  # flows are due that no worker was idle for
         self._ticked = time.monotonic()
+        self._trouble = ""  # why ticks fail, while they do
+        self._crash: Exception | None = None  # of a tick, by a mistake of ours
+        self._reviver: threading.Thread | None = None
         self._kept_up = 0.0
         self._scheduler = BackgroundScheduler(
             timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
         )
-
-    def on_signal(self, number: int, _: FrameType | None) -> None:
-        log.info("stopping", signal=signal.Signals(number).name)
-        self._stop.set()
 
     def start(self) -> None:
         self._scheduler.add_job(self._tick, "interval", seconds=TICK, id="tick", next_run_time=datetime.now(UTC))
@@ -98,21 +107,28 @@ class Daemon:
     def watch(self) -> None:
         """The main thread: sees that the scheduler ticks and that turns make steps, and tells systemd so."""
         every = watchdog_seconds()
-        told = 0.0
-        while not self._stop.wait(TICK):
+        look = min(TICK, every or TICK)
+        told = float("-inf")
+        while not self._stop.wait(look):
             now = time.monotonic()
-            silent = now - self._ticked
-            if silent > DEAD or not self._scheduler.running:
-                raise Stalled("the scheduler has stopped ticking")
-            if silent > LATE:
-                self._scheduler.modify_job("tick", next_run_time=datetime.now(UTC))
-            with self._lock:
-                stalled = [self._flows[key].name for key, at in self._working.items() if now - at > STALLED]
-            if stalled:
-                raise Stalled(f"no progress for {STALLED / 60:.0f} minutes in flow {', '.join(stalled)}")
-            if every is not None and now - told >= min(every, 10.0):
+            self._judge(now)
+            if every is not None and now - told >= min(every, 10.0) - look:
                 notify("WATCHDOG=1")
                 told = now
+
+    def _judge(self, now: float) -> None:
+        """Raises Stalled where nothing moves any more."""
+        silent = now - self._ticked
+        if self._crash is not None:
+            raise Stalled(f"the scheduler's tick failed: {type(self._crash).__name__}") from self._crash
+        if silent > DEAD or not self._scheduler.running:
+            raise Stalled("the scheduler has stopped ticking")
+        if silent > LATE:
+            self._tick_now()
+        with self._lock:
+            stalled = [self._flows[key].name for key, at in self._working.items() if now - at > STALLED]
+        if stalled:
+            raise Stalled(f"no progress for {STALLED / 60:.0f} minutes in flow {', '.join(stalled)}")
 
     def drain(self) -> None:
         """Let turns finish the window under way; cut off those that wait for the Integrator."""
@@ -135,6 +151,10 @@ class Daemon:
             time.sleep(0.02)
         return False
 
+    def _tick_now(self) -> None:
+        with suppress(JobLookupError):  # the scheduler is shut down
+            self._scheduler.modify_job("tick", next_run_time=datetime.now(UTC))
+
     def _tick(self) -> None:
         """Hand the flows that are due to the workers, the longest overdue first, as long as there are idle ones."""
         self._ticked = time.monotonic()
@@ -144,11 +164,30 @@ class Daemon:
             self._hand_out()
             self._upkeep()
         except ArchiverError as exc:
-            log.error("tick failed", error=str(exc))
+            self._note_trouble(str(exc))
             self._revive()
+        except Exception as exc:  # the main thread ends the process; APScheduler would go on
+            self._crash = self._crash or exc
+            log.exception("tick crashed")
+        else:
+            self._note_trouble("")
         self._ticked = time.monotonic()
 
+    def _note_trouble(self, trouble: str) -> None:
+        """Once when it begins and once when it is over, not at every tick."""
+        if trouble and trouble != self._trouble:
+            log.error("tick failed", error=trouble)
+        elif self._trouble and not trouble:
+            log.info("the database answers again")
+        self._trouble = trouble
+
     def _revive(self) -> None:
+        """Bring the embedded Postgres back; that may take minutes, and the tick has to go on."""
+        if self._reviver is None or not self._reviver.is_alive():
+            self._reviver = threading.Thread(target=self._try_to_revive, name="revive", daemon=True)
+            self._reviver.start()
+
+    def _try_to_revive(self) -> None:
         try:
             revive(self._place.config)
         except ArchiverError as exc:
@@ -157,16 +196,32 @@ class Daemon:
     def _hand_out(self) -> None:
         with self._lock:
             working = set(self._working)
-        idle = self._place.config.workers - len(working)
-        if idle <= 0:
+        workers = self._place.config.workers
+        if len(working) >= workers:
+            self._waiting = True
             return
         now = datetime.now(UTC)
         waits = self._place.store.due(key for key in self._flows if key not in working)
         due = sorted((seconds, key) for key, seconds in waits.items() if self._schedules[key].is_due(seconds, now))
-        for _, key in due[:idle]:
-            with self._lock:
-                self._working[key] = time.monotonic()
+        busy = Counter(self._integrators[key] for key in working)
+        chosen = first_served([key for _, key in due], self._integrators, busy, workers)
+        self._waiting = len(chosen) < len(due)
+        for key in chosen:
+            self._begin(key)
+
+    def _begin(self, key: int) -> None:
+        with self._lock:
+            if self._stop.is_set():
+                return
+            self._working[key] = time.monotonic()
+        try:
             self._pool.submit(self._turn, key)
+        except RuntimeError:  # it was shut down meanwhile
+            self._end(key)
+
+    def _end(self, key: int) -> None:
+        with self._lock:
+            self._working.pop(key, None)
 
     def _turn(self, key: int) -> None:
         flow = self._flows[key]
@@ -180,7 +235,7 @@ class Daemon:
                 self._place.store,
                 lease,
                 seconds=TURN,
-                next_due=self._schedules[key].wait(datetime.now(UTC)),
+                next_due=lambda: self._schedules[key].wait(datetime.now(UTC)),
                 stopping=self._stop.is_set,
                 progress=lambda _: self._note_step(key),
             )
@@ -190,8 +245,9 @@ class Daemon:
         except Exception:
             log.exception("turn crashed", flow=flow.name)
         finally:
-            with self._lock:
-                self._working.pop(key, None)
+            self._end(key)
+            if self._waiting and not self._stop.is_set():
+                self._tick_now()
 
     def _note_step(self, key: int) -> None:
         with self._lock:

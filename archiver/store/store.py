@@ -219,9 +219,11 @@ class Store:
         return [Wanted(*row) for row in self._rows(_WANTED, bind)]
 
     def due(self, flow_keys: Iterable[int]) -> dict[int, float]:
-        """Seconds until each flow is due, by the database's clock; negative where it is overdue."""
+        """Seconds until each flow is due, by the database's clock; negative where it is overdue. One that somebody
+        works on is not due before the lease on it ends."""
         rows = self._rows(
-            "SELECT flow_key, coalesce(extract(epoch FROM next_due_at - clock_timestamp()), 0)::float8 AS seconds"
+            "SELECT flow_key, coalesce(extract(epoch FROM"
+            " greatest(next_due_at, lease_until) - clock_timestamp()), 0)::float8 AS seconds"
             " FROM archive.checkpoint WHERE flow_key = ANY(%(keys)s)",
             {"keys": list(flow_keys)},
         )

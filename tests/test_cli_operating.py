@@ -104,12 +104,14 @@ def test_check_tells_what_is_wrong(place: Place, capsys: pytest.CaptureFixture[s
     assert "wrong-one" not in out
 
 
-def test_a_flow_that_fails_is_told_with_status_1(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_refused_login_is_told_with_status_2(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     place.write(password="wrong-one")
-    assert cli.main(["sync", "price"]) == 1
+    assert cli.main(["sync"]) == 2
     out, err = capsys.readouterr()
     assert "failed" in out
-    assert "price: " in err
+    assert "price: integrator demo" in err
+    assert "integrators.demo.username or .password" in err
+    assert "wrong-one" not in out + err
     assert cli.main(["status"]) == 1
     assert "failing" in capsys.readouterr().out
 

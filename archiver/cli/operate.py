@@ -124,7 +124,8 @@ def sync(
 ) -> int:
     """One go over everything that is due or left, then end.
 
-    Exit status 1 where something failed in this call. `archiver status` tells how the archive stands.
+    Exit status 1 where something failed in this call, 2 where every login was refused. `archiver status` tells how the
+    archive stands.
     """
     from archiver import daemon
 
@@ -136,6 +137,13 @@ def sync(
     print_reports(reports)
     if stop:
         return 128 + stop[0]
+    return status_of(reports)
+
+
+def status_of(reports: Sequence[FlowReport]) -> int:
+    """The exit status after a go over the flows; 2 where no login held, so that nothing could be done at all."""
+    if reports and all(report.login_refused for report in reports):
+        return 2
     return 1 if any(report.errors for report in reports) else 0
 
 

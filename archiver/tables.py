@@ -126,6 +126,7 @@ run = Table(
     Index(None, "flow_key", "created"),
     Index(None, "flow_key", "filename_uuid"),
     Index(None, "flow_key", "status", "created"),
+    Index("run_going_idx", "flow_key", "created", postgresql_where=text("state IS DISTINCT FROM 3")),
     _failed("run"),
     Index("run_visit_idx", "flow_key", "visit_at", postgresql_where=text("visit_at IS NOT NULL")),
 )

@@ -18,7 +18,7 @@ from typing import Annotated
 
 import typer
 
-from archiver.cli import bi, check, db, demo, export, operate, prune, read, serve, show, status
+from archiver.cli import bi, check, db, demo, export, operate, prune, read, search, serve, show, status
 from archiver.cli.call import Call
 from archiver.cli.options import DATABASE
 from archiver.cli.output import PipeClosed
@@ -44,6 +44,7 @@ for room in (
     status.one,
     read.read,
     show.one,
+    search.find,
     export.parquet,
     prune.retention,
 ):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import itertools
 import json
 import os
 import re
@@ -118,6 +121,14 @@ def write_list_within(rows: Iterable[Mapping[str, Any]]) -> None:
         write(before + json_text(row))
         before = ",\n  "
     write("[]" if before == "[\n  " else "\n]")
+
+
+def write_csv(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A line of names and one of values for each row, as `plain` writes them."""
+    for row in itertools.chain([names], rows):
+        line = io.StringIO()
+        csv.writer(line, lineterminator="\n").writerow([plain(value) for value in row])
+        write(line.getvalue())
 
 
 def plain(value: Any) -> str:

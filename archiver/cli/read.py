@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import itertools
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
@@ -171,7 +168,7 @@ def sql(
         if as_json:
             output.write_list(dict(zip(names, row, strict=True)) for row in rows)
         elif as_csv:
-            _write_csv(names, rows)
+            output.write_csv(names, rows)
         else:
             _print_rows(names, rows)
 
@@ -184,13 +181,6 @@ def duration(text: str, option: str) -> timedelta:
         return values.some_time(text)
     except ValueError as exc:
         raise WrongCall(f"{option} {words.clean(text)}: {exc}") from exc
-
-
-def _write_csv(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    for row in itertools.chain([names], rows):
-        line = io.StringIO()
-        csv.writer(line, lineterminator="\n").writerow([output.plain(value) for value in row])
-        output.write(line.getvalue())
 
 
 def _print_rows(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -50,6 +50,7 @@ _TEXTS = frozenset(
     )
 )
 _BOOLEANS = frozenset(("in_bound", "is_triggered"))
+_INDEXED = frozenset(("id", "log_id", "original_filename_uuid", "run_id"))
 _ELSEWHERE = {
     "created": "--since and --until",
     "created_at": "--since and --until",
@@ -95,6 +96,16 @@ class Criterion:
     def __post_init__(self) -> None:
         if self.field in _ELSEWHERE:
             raise NotSearched(f"{self.field} is not searched by its value: use {_ELSEWHERE[self.field]}")
+
+    @property
+    def has_column(self) -> bool:
+        """Whether the field is a column, by the wire's name or the view's."""
+        return self.field == "is_failed" or _VIEW.get(self.field or "", self.field) in FIELDS
+
+    @property
+    def is_selective(self) -> bool:
+        """Whether an index finds the lines that meet it."""
+        return not self.has_column or self.field in _INDEXED
 
     def condition(self, bind: Bind, names: Sequence[str], indexed: bool = False) -> str:
         """SQL on `archive.line l`. `names` are the fields there are, for any; `indexed`: this one has a btree."""

@@ -12,6 +12,8 @@ from archiver.queries.search import Key, Search, keys, rows_of
 
 BROKE = "broke"
 RECOVERED = "recovered"
+EARLIER = 100  # lines
+SHARING = 100  # lines of one thing in one flow and one moment, at most
 MORE = ("answer", "turn")  # beside the columns of reporting.line
 
 _DECIDED = ("success", "failed")
@@ -33,51 +35,44 @@ def history(reader: Reader, which: Search, limit: int | None = None) -> Iterator
     `answer` is what the line's file says that the other side answered, else its message. `turn` is `broke` at the
     first failure after a success of the same flow, `recovered` at the first success after a failure, else None.
     """
-    before: dict[int, str] = {}
     if limit is None:
-        some = keys(reader, which, oldest_first=True)
-    else:
-        newest = list(keys(reader, which, limit))[::-1]
-        if len(newest) == limit:
-            before = _results_before(reader, which, newest)
-        some = iter(newest)
+        yield from _told(reader, which, keys(reader, which, oldest_first=True))
+        return
+    # Some more tell how it stood before in most flows; the others are asked about one by one.
+    newest = list(keys(reader, which, limit + EARLIER))[::-1]
+    skip = max(0, len(newest) - limit)
+    yield from islice(_told(reader, which, iter(newest), unsure_from=skip), skip, None)
+
+
+def _told(reader: Reader, which: Search, some: Iterator[Key], unsure_from: int | None = None) -> Iterator[Row]:
+    """The story of these lines. From `unsure_from` on, a flow's first result has one before it that is looked up."""
+    before: dict[int, str] = {}
+    place = 0
     while batch := list(islice(some, BATCH)):
         answers = _answers(reader, batch)
-        for row in rows_of(reader, iter(batch)):
-            answer = answers.get((row["flow_key"], row["log_id"]))
-            yield row | {"answer": answer or row["message"], "turn": _turn(before, row)}
+        for key, row in zip(batch, rows_of(reader, iter(batch)), strict=True):
+            result, flow = row["status"], row["flow_key"]
+            turn = None
+            if result in _DECIDED:
+                if flow not in before and unsure_from is not None and place >= unsure_from:
+                    before[flow] = _result_before(reader, which, key) or result
+                if before.get(flow, result) != result:
+                    turn = BROKE if result == "failed" else RECOVERED
+                before[flow] = result
+            place += 1
+            yield row | {"answer": answers.get((flow, row["log_id"])) or row["message"], "turn": turn}
 
 
-def _turn(before: dict[int, str], row: Row) -> str | None:
-    result, flow = row["status"], row["flow_key"]
-    if result not in _DECIDED:
-        return None
-    previous, before[flow] = before.get(flow, result), result
-    if previous == result:
-        return None
-    return BROKE if result == "failed" else RECOVERED
-
-
-def _results_before(reader: Reader, which: Search, newest: list[Key]) -> dict[int, str]:
-    """How it stood in each flow before the first of these lines."""
-    results: dict[int, str] = {}
-    mine = {(key.flow_key, key.log_id) for key in newest}
-    first = {key.flow_key: key for key in reversed(newest)}
-    for flow, key in first.items():
-        moment = reader.rows("SELECT %(moment)s::timestamptz AS at", moment=key.created)[0]["at"]
-        earlier = replace(
-            which,
-            flow_keys=[flow],
-            until=moment + timedelta(microseconds=1),  # others may share the moment
-            statuses=[word for word in which.statuses or _DECIDED if word in _DECIDED],
-        )
-        if not earlier.statuses:
-            continue
-        same = sum(one.flow_key == flow and one.created == key.created for one in newest)
-        found = (one for one in keys(reader, earlier, same + 1) if (one.flow_key, one.log_id) not in mine)
-        for row in rows_of(reader, islice(found, 1)):
-            results[flow] = row["status"]
-    return results
+def _result_before(reader: Reader, which: Search, key: Key) -> str | None:
+    """How it stood in the line's flow before that line."""
+    moment = reader.rows("SELECT %(moment)s::timestamptz AS at", moment=key.created)[0]["at"]
+    # Others may share the moment.
+    until = moment + timedelta(microseconds=1)
+    earlier = replace(which, flow_keys=[key.flow_key], statuses=_DECIDED, until=until)
+    found = (one for one in keys(reader, earlier, SHARING) if one.created != key.created or one.log_id < key.log_id)
+    for row in rows_of(reader, islice(found, 1)):
+        return str(row["status"])
+    return None
 
 
 def _answers(reader: Reader, batch: list[Key]) -> dict[tuple[int, int], str]:

@@ -57,7 +57,7 @@ def search(reader: Reader, which: Search, limit: int | None = None) -> Iterator[
 def keys(reader: Reader, which: Search, limit: int | None = None, *, oldest_first: bool = False) -> Iterator[Key]:
     """Of which lines, in their order. `limit` takes from the newest, so that it excludes `oldest_first`."""
     hunt = _Hunt(reader, which, oldest_first=oldest_first)
-    found = heapq.merge(hunt.lines(limit), hunt.odd_lines(), key=hunt.place)
+    found = heapq.merge(hunt.lines(limit), hunt.odd_lines(), reverse=not oldest_first)
     return islice(found, limit)
 
 
@@ -98,7 +98,7 @@ def rows_of(reader: Reader, some: Iterator[Key]) -> Iterator[Row]:
 
 
 _KEY = "extract(epoch FROM created)::float8 AS epoch, flow_key, log_id, created::text AS moment"
-_ORDER = {False: "created DESC, flow_key, log_id DESC", True: "created, flow_key, log_id"}
+_ORDER = {False: "created DESC, flow_key DESC, log_id DESC", True: "created, flow_key, log_id"}
 _BOUNDED = """
     WITH matches AS MATERIALIZED (
         SELECT l.created, l.flow_key, l.log_id FROM archive.line l WHERE {where} LIMIT {bound}
@@ -168,12 +168,13 @@ class _Hunt:
             one.condition(self._bind, names, indexed=one.field is not None and one.field in indexed)
             for one in which.criteria
         ]
+        # Columns have no index of their own: what only they narrow is looked through, the newest first.
+        self._selective = which.run_ids is not None or any(one.is_selective for one in which.criteria)
         self._scope = list(self._scopes())
 
     def _scopes(self) -> Iterator[str]:
         which, add = self._which, self._bind.add
-        if which.flow_keys is not None:
-            yield f"l.flow_key = ANY({add(self._flows)}::int[])"
+        yield f"l.flow_key = ANY({add(self._flows)}::int[])"
         if which.run_ids is not None:
             yield f"l.original_filename_uuid = ANY({add(list(which.run_ids))}::text[])"
         if which.statuses:
@@ -185,18 +186,15 @@ class _Hunt:
         if which.until is not None:
             yield f"l.created < {add(which.until)}::timestamptz"
 
-    def place(self, key: Key) -> tuple[float, int, int]:
-        """Where a line stands in the order of this search."""
-        return (key.epoch, key.flow_key, key.log_id) if self._oldest_first else (-key.epoch, key.flow_key, -key.log_id)
-
     def lines(self, limit: int | None) -> Iterator[Key]:
         """All but those that are found by what jsonb cannot hold alone."""
         if not self._flows:
             return
-        found, total = self._bounded(FEW, FEW if limit is None else min(limit, FEW))
-        if total <= FEW:
-            yield from found
-            return
+        if self._selective:
+            found, total = self._bounded(FEW, FEW if limit is None else min(limit, FEW))
+            if total <= FEW:
+                yield from found
+                return
         if limit is not None and limit <= FEW:
             recent = self._recent(limit)
             if len(recent) == limit:
@@ -210,7 +208,7 @@ class _Hunt:
             if left is None or left > FEW:
                 found = self._every(span)
             else:
-                few, total = self._bounded(MANY, left, span)
+                few, total = self._bounded(MANY, left, span) if self._selective else ([], MANY + 1)
                 found = iter(few if total <= MANY else self._ordered(left, span))
             for key in found:
                 yield key

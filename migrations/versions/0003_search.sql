@@ -21,3 +21,6 @@ WHERE length(f.name) <= 200;
 CREATE INDEX line_rest_idx ON archive.line USING gin (rest jsonb_path_ops) WHERE rest IS NOT NULL;
 -- Lines with values that jsonb cannot hold: few, and each of them has to be looked at.
 CREATE INDEX line_odd_idx ON archive.line (flow_key, created) WHERE rest ? '$json';
+
+-- Runs that go on: asked for by their state they are few among all.
+CREATE INDEX run_going_idx ON archive.run (flow_key, created) WHERE state IS DISTINCT FROM 3;

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from archiver.archive.masking import masked
 from archiver.archive.turn import File, Turn
 from archiver.detail import unpack
 from archiver.errors import ArchiverError, PageUnreadable, RequestRefused, SourceUnavailable
@@ -24,7 +25,7 @@ def fetch_details(turn: Turn) -> bool:
         for one, file in _downloads(turn, [one for one in wanted if (one.log_type, one.log_id) not in turn.fetched]):
             turn.breathe()
             turn.fetched.add((one.log_type, one.log_id))
-            values = _outcome(one, file)
+            values = _outcome(one, file, turn.flow.redact)
             with turn.store.writing(turn.lease) as writer:
                 writer.put_detail(one.log_type, one.log_id, values)
             if values["outcome"] == "stored":
@@ -55,7 +56,7 @@ def _downloads(turn: Turn, wanted: Sequence[Wanted]) -> Iterator[tuple[Wanted, F
                 raise failed[0]
 
 
-def _outcome(one: Wanted, file: File | ArchiverError | None) -> dict[str, Any]:
+def _outcome(one: Wanted, file: File | ArchiverError | None, redact: tuple[str, ...] = ()) -> dict[str, Any]:
     """What the row of the file says after this fetch."""
     if isinstance(file, ArchiverError):
         return _again(one, str(file))
@@ -65,7 +66,7 @@ def _outcome(one: Wanted, file: File | ArchiverError | None) -> dict[str, Any]:
         return _again(one, "the Integrator has no file yet")
     if file.too_large:
         return {"outcome": "too_large", "error": "the answer is larger than the archiver reads"}
-    detail = unpack(file.body)
+    detail = masked(unpack(file.body), redact)
     values: dict[str, Any] = {
         "outcome": detail.outcome,
         "body": detail.body,

@@ -20,6 +20,7 @@ from archiver.client.words import server_words
 from archiver.config import Flow, Integrator
 from archiver.errors import ConfigError, PageUnreadable, RequestRefused
 from archiver.logs import EMPTY_PAGE, LogType, Page, parse_page
+from archiver.redact import mask_page
 
 PAGE_CAP = 64 * 1024 * 1024  # decoded bytes of a page; 100 rows have some 50,000
 DOWNLOAD_CAP = 256 * 1024 * 1024
@@ -147,7 +148,7 @@ class Client:
         while True:
             answer = self._get("/logs", flow, query, PAGE_CAP, stop)
             try:
-                return self._page(answer)
+                return mask_page(self._page(answer), flow.redact)
             except PageUnreadable as exc:
                 if read == _READS or answer.too_large:
                     raise PageUnreadable(f"integrator {self._integrator.name}, flow {flow.name}: {exc}") from exc

@@ -44,6 +44,7 @@ class Flow:
 
     Exactly one of `every` and `cron` is set; `cron` is in UTC and spells week days by name, for APScheduler counts them
     from Monday. A `keep` of None means for ever; `keep_lines` and `keep_details` are never longer than `keep`.
+    `redact` is what is masked before anything is stored, as `archiver/redact.py` says it.
     """
 
     integrator: str
@@ -62,6 +63,7 @@ class Flow:
     keep_lines: timedelta | None = None
     keep_details: timedelta | None = None
     search_fields: tuple[str, ...] = ()
+    redact: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ Duration = Annotated[timedelta, BeforeValidator(values.duration)]
 SomeTime = Annotated[timedelta, BeforeValidator(values.some_time)]
 Keeping = Annotated[timedelta | None, BeforeValidator(values.keeping)]
 Moment = Annotated[datetime, BeforeValidator(values.moment)]
+Redaction = Annotated[str, BeforeValidator(values.redaction)]
 _LEVELS: frozenset[Literal["main", "sub", "line"]] = frozenset({"main", "sub", "line"})
 
 
@@ -65,6 +66,7 @@ class FlowDefaults(Section):
     keep_lines: Keeping = None
     keep_details: Keeping = None
     search_fields: tuple[Word, ...] = ()
+    redact: tuple[Redaction, ...] = ()
 
 
 class FlowSection(FlowDefaults):

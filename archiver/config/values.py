@@ -12,6 +12,8 @@ from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo
 
+from archiver import redact
+
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "y": 365 * 86_400}
 _DURATION = re.compile(r"(\d{1,12})\s?([smhdy])", re.ASCII)
 _LONGEST = timedelta(days=365 * 100)
@@ -70,6 +72,13 @@ def word(text: object) -> str:
     value = text.strip()
     if not value or not value.isprintable() or len(value) > 200:
         raise ValueError("must be 1 to 200 printable characters")
+    return value
+
+
+def redaction(text: object) -> str:
+    """The name of a field, or a path to it that begins with $."""
+    value = word(text)
+    redact.rule(value)
     return value
 
 

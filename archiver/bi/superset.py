@@ -20,10 +20,11 @@ from archiver.bi.board import HISTORY, Panel
 from archiver.bi.catalog import Column, View
 
 MASK = "XXXXXXXXXX"  # Superset's own mark of a password that it has to ask for
-# "Last month" would end at midnight: today is what people look for.
-_PERIOD = 'DATEADD(DATETIME("now"), -30, day) : now'
-_RECENT = 'DATEADD(DATETIME("now"), -7, day) : now'
-_COLORS = {"Succeeded": "#5AC189", "Failed": "#E04355", "Empty": "#B2B2B2"}
+# "Last month" would end at midnight, and "now" on a column of days does too: today is what people look for.
+_PERIOD = 'DATEADD(DATETIME("today"), -30, day) : DATEADD(DATETIME("today"), 1, day)'
+_RECENT = 'DATEADD(DATETIME("today"), -7, day) : DATEADD(DATETIME("today"), 1, day)'
+_WIDE = {"run_id": 280, "flow_name": 130}  # pixels, so that they stay on one line
+_COLORS = {"succeeded_runs": "#5AC189", "failed_runs": "#E04355", "empty_runs": "#B2B2B2"}
 _FOLDER = "akinon_archive"
 
 
@@ -153,7 +154,10 @@ class _Bundle:
                 "include_search": False,
                 "show_cell_bars": False,
                 "conditional_formatting": _formatting(panel),
-                "column_config": {one: {"d3NumberFormat": ",.0f"} for one in panel.columns if one.endswith("_seconds")},
+                "column_config": {
+                    **{one: {"d3NumberFormat": ",.0f"} for one in panel.columns if one.endswith("_seconds")},
+                    **{one: {"columnWidth": wide} for one, wide in _WIDE.items() if one in panel.columns},
+                },
             }
         return common | {
             "viz_type": f"echarts_timeseries_{'bar' if panel.kind == 'bars' else 'line'}",

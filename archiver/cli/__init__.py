@@ -18,7 +18,22 @@ from typing import Annotated
 
 import typer
 
-from archiver.cli import bi, check, db, demo, export, operate, prune, read, search, serve, show, status
+from archiver.cli import (
+    bi,
+    check,
+    db,
+    demo,
+    evidence,
+    export,
+    forget,
+    operate,
+    prune,
+    read,
+    search,
+    serve,
+    show,
+    status,
+)
 from archiver.cli.call import Call
 from archiver.cli.options import DATABASE
 from archiver.cli.output import PipeClosed
@@ -46,7 +61,9 @@ for room in (
     show.one,
     search.find,
     export.parquet,
+    evidence.proving,
     prune.retention,
+    forget.erasing,
 ):
     app.add_typer(room)
 app.add_typer(db.db, name="db", rich_help_panel=DATABASE)

@@ -47,7 +47,7 @@ def show(
 
     with archive(context) as reader:
         keys = flow_keys(queries.flows(reader), flow or ())
-        row = _only_run(queries.runs_named(reader, run, keys), run)
+        row = only_run(queries.runs_named(reader, run, keys), run)
         if as_json:
             output.write_object(
                 row,
@@ -62,7 +62,8 @@ def show(
         _print_files(list(queries.details_of(reader, row, FILES + 1)))
 
 
-def _only_run(found: Sequence[Row], word: str) -> Row:
+def only_run(found: Sequence[Row], word: str) -> Row:
+    """The one run that a word means; raises WrongCall where it means none, or several."""
     if not found:
         raise WrongCall(f"no run has the id {words.clean(word)!r}: `archiver runs` lists them")
     if len(found) > 1:

@@ -5,6 +5,7 @@ Postgres can search, with a note of whatever had to be changed in it.
 """
 
 from archiver.detail.answer import Detail, unpack
+from archiver.detail.contents import contents
 from archiver.detail.limits import Limits
 
-__all__ = ["Detail", "Limits", "unpack"]
+__all__ = ["Detail", "Limits", "contents", "unpack"]

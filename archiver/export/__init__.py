@@ -67,7 +67,7 @@ def export(
     with queries.reading(engine) as reader:
         pieces = pieces_of(reader, selection, schema.newest())
         pruned = queries.pruned_before(reader)
-        erased = {key: queries.erased(reader, key) for key in {flow_key for flow_key, _ in pruned}}
+        erased = {place: queries.erased(reader, *place) for place in pruned}
     report = Exported(str(place))
     with _filing(place), place.locked():
         place.clear()
@@ -80,7 +80,7 @@ class _Lost:
     """What the archive no longer has: until when rows were pruned, by flow and view; which logs were erased."""
 
     pruned: dict[tuple[int, str], datetime]
-    erased: dict[int, set[tuple[int, int]]]
+    erased: dict[tuple[int, str], set[tuple[int, int]]]
 
     def before(self, piece: Piece) -> datetime | None:
         """Where the piece may once have had more rows: the time before which they were."""
@@ -169,7 +169,7 @@ class _Work:
         name = old.path if old is not None and self._place.size(old.path) is not None else piece.path
         if before is None or piece.flow_key is None or parquet.mark_of(self._place, name) is None:
             return ()
-        without = carry.held(cursor, piece, before) | self._lost.erased[piece.flow_key]
+        without = carry.held(cursor, piece, before) | self._lost.erased[piece.flow_key, piece.view]
         return carry.carried(self._place, name, piece, before, without)
 
 

@@ -19,6 +19,7 @@ from archiver.queries.months import (
     reporting_views,
     view_months,
 )
+from archiver.queries.proof import files_of, times_of
 from archiver.queries.reader import Json, Reader, Row, Value, reading
 from archiver.queries.runs import RunFilter, details_of, lines_of, run, runs, runs_named, steps_of
 from archiver.queries.search import Search, field_names, line_columns, search
@@ -45,6 +46,7 @@ __all__ = [
     "details_of",
     "erased",
     "field_names",
+    "files_of",
     "flows",
     "health",
     "health_columns",
@@ -64,5 +66,6 @@ __all__ = [
     "search",
     "statement",
     "steps_of",
+    "times_of",
     "view_months",
 ]

@@ -79,9 +79,12 @@ def pruned_before(reader: Reader) -> dict[tuple[int, str], datetime]:
     return {(row["flow_key"], row["view"]): row["before"] for row in rows}
 
 
-def erased(reader: Reader, flow_key: int) -> set[tuple[int, int]]:
-    """Log type and id of the logs of a flow that were erased at a person's request."""
-    rows = reader.rows("SELECT log_type, log_id FROM archive.tombstone WHERE flow_key = %(key)s", key=flow_key)
+def erased(reader: Reader, flow_key: int, view: str) -> set[tuple[int, int]]:
+    """Log type and id of the logs of which a view's row was erased, or changed, at a person's request."""
+    which = {"line": "log_type = 3 AND masked IS NULL", "detail": "true"}.get(view, "cardinality(masked) > 0")
+    rows = reader.rows(
+        f"SELECT log_type, log_id FROM archive.tombstone WHERE flow_key = %(key)s AND {which}", key=flow_key
+    )
     return {(row["log_type"], row["log_id"]) for row in rows}
 
 

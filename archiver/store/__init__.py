@@ -1,6 +1,7 @@
 """The only SQL of the passes: COPY and upsert, leases, checkpoints, the login hold, the schema's version."""
 
 from archiver.store.engine import DatabaseInterrupted, connect, translated
+from archiver.store.erasure import CannotErase, Erasure, Found
 from archiver.store.leases import Lease, Leases
 from archiver.store.retention import Gone, Policy, Pruned, Retention
 from archiver.store.rows import Put
@@ -9,8 +10,11 @@ from archiver.store.store import Checkpoint, Store, Visit, Wanted
 from archiver.store.writer import Writer
 
 __all__ = [
+    "CannotErase",
     "Checkpoint",
     "DatabaseInterrupted",
+    "Erasure",
+    "Found",
     "Gone",
     "Lease",
     "Leases",

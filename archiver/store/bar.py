@@ -16,7 +16,7 @@ from archiver.logs import Line, LogType, Run, canonical, parse_run, parse_step, 
 from archiver.redact import mask_row
 from archiver.store.rows import Cursor
 
-Masks = Mapping[tuple[LogType, int], tuple[str, ...]]
+Masks = Mapping[tuple[LogType, int], tuple[str, ...] | None]  # None: the log has gone
 
 
 class Bar(NamedTuple):
@@ -53,7 +53,7 @@ class Bar(NamedTuple):
         if self.pruned and self._lines_went(cursor, run_log_id):
             return {}
         erased: Masks = self._masks(cursor, LogType.LINE, lines) if self.tombstones else {}
-        return {log_id: line for log_id, line in lines.items() if (LogType.LINE, log_id) not in erased}
+        return {log_id: line for log_id, line in lines.items() if erased.get((LogType.LINE, log_id), ()) is not None}
 
     def _lines_went(self, cursor: Cursor, run_log_id: int) -> bool:
         row = cursor.execute(
@@ -76,13 +76,13 @@ class Bar(NamedTuple):
             ),
             {"flow_key": self.flow_key, "type": int(log_type), "ids": list(ids)},
         ).fetchall()
-        return {(log_type, log_id): tuple(masked or ()) for log_id, masked in rows}
+        return {(log_type, log_id): None if masked is None else tuple(masked) for log_id, masked in rows}
 
 
 def _erased(run: Run, masks: Masks) -> Run:
     row = render(run)
     steps = row.pop("sub_flows", None)
-    masked = mask_row(row, masks.get((LogType.MAIN, run.log_id or 0), ()))
+    masked = mask_row(row, masks.get((LogType.MAIN, run.log_id or 0)) or ())
     if isinstance(steps, list):
         masked = masked | {"sub_flows": [_erased_step(step, masks) for step in steps]}
     elif steps is not None:
@@ -92,4 +92,4 @@ def _erased(run: Run, masks: Masks) -> Run:
 
 def _erased_step(step: Any, masks: Masks) -> Any:
     log_id = parse_step(step).log_id if isinstance(step, dict) else None
-    return step if log_id is None else mask_row(step, masks.get((LogType.SUB, log_id), ()))
+    return step if log_id is None else mask_row(step, masks.get((LogType.SUB, log_id)) or ())

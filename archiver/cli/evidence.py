@@ -1,0 +1,57 @@
+"""One file that proves a run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from archiver.cli import output, words
+from archiver.cli.call import WrongCall, call_of, database, flow_keys
+from archiver.cli.options import READ, Flows, examples
+from archiver.cli.show import only_run
+
+proving = typer.Typer()
+
+
+@proving.command(
+    rich_help_panel=READ,
+    epilog=examples("archiver evidence 3f0c9a1e", "archiver evidence 48213377 --to ./proof.zip"),
+)
+def evidence(
+    context: typer.Context,
+    *,
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Its run id or the beginning of it, or a log id.")],
+    flow: Flows = None,
+    to: Annotated[Path | None, typer.Option("--to", metavar="FILE", help="Else evidence-RUN.zip, here.")] = None,
+) -> int:
+    """Write one zip that proves a run: rows as they came, files byte for byte, checksums, a readable page.
+
+    Exit status 1 where the run is not confirmed to be complete in the archive; the page says so too.
+    """
+    from archiver import evidence as room
+    from archiver import queries
+
+    call = call_of(context)
+    with database(call.any_config()) as engine:
+        with queries.reading(engine) as reader:
+            keys = flow_keys(queries.flows(reader), flow or ())
+            row = only_run(queries.runs_named(reader, run, keys), run)
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", str(row["run_id"] or row["log_id"]))[:100]
+        path = to or Path(f"evidence-{name}.zip")
+        part = path.with_name(f".{path.name}.part")
+        if path.exists():
+            raise WrongCall(f"{path} is there already: name another file with --to")
+        try:
+            with part.open("wb") as file:
+                proof = room.write(engine, row, file, call.now)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    output.say(f"{path}: {words.many(proof.lines, 'line')}, {words.many(proof.files, 'file')}")
+    if proof.archive_state != "sealed":
+        output.note(f"the run is {proof.archive_state} in the archive: it is not confirmed to be complete", "yellow")
+        return 1
+    return 0

@@ -1,0 +1,149 @@
+"""Evidence: one zip that proves a run, for somebody who has neither the archive nor the Integrator.
+
+index.html               the run on a page
+run.json                 the run as reporting.run shows it, and when it was seen and confirmed
+steps.json, lines.jsonl  its steps and lines as the views show them
+source/main_log.json     the rows of the Logs API as they came: the run with its sub flows,
+source/line_logs.jsonl   and its lines
+files/…                  the downloaded files, byte for byte
+files.json               of each: when it was fetched, its size, its SHA-256
+SHA256SUMS               of everything above, for `sha256sum -c`
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+from typing import IO, Any
+
+from sqlalchemy import Engine
+
+from archiver import queries
+from archiver.evidence.page import page
+from archiver.logs import canonical, dump_exact
+from archiver.queries import originals
+
+__all__ = ["Proof", "write"]
+
+SHOWN = 500  # lines on the page, failed ones first; all are in lines.jsonl
+
+
+@dataclass(slots=True)
+class Proof:
+    """What is in a zip of evidence."""
+
+    run_id: str | None
+    archive_state: str
+    lines: int = 0
+    files: int = 0
+    sums: dict[str, str] = field(default_factory=dict)
+
+
+def write(engine: Engine, one: queries.Row, to: IO[bytes], now: datetime) -> Proof:
+    """Write the evidence of a row of reporting.run. Memory does not grow with the run."""
+    proof = Proof(one["run_id"], one["archive_state"])
+    with queries.reading(engine) as reader, zipfile.ZipFile(to, "w", zipfile.ZIP_DEFLATED) as zipped:
+        into = _Into(zipped, proof, now)
+        times = queries.times_of(reader, one)
+        steps = queries.steps_of(reader, one)
+        files = _files(reader, one, into)
+        into.text("run.json", _json({**one, "archive": times, "written_at": now}))
+        into.text("steps.json", _json(steps))
+        into.text("files.json", _json(files))
+        proof.lines = into.rows("lines.jsonl", map(_json, queries.lines_of(reader, one)))
+        _source(engine, one, into)
+        some = list(islice(queries.lines_of(reader, one, SHOWN), SHOWN))
+        into.text("index.html", page(one, times, steps=steps, lines=some, files=files, now=now))
+        sums = "".join(f"{digest}  {name}\n" for name, digest in sorted(proof.sums.items()))
+        zipped.writestr(into.entry("SHA256SUMS"), sums, zipfile.ZIP_DEFLATED)
+    return proof
+
+
+def _files(reader: queries.Reader, one: queries.Row, into: _Into) -> list[queries.Row]:
+    """The files into the zip; answers what there is to say of each."""
+    said: list[queries.Row] = []
+    for row in queries.files_of(reader, one):
+        name = None
+        if row["has_body"]:
+            suffix = "zip" if row["body_form"] == "zip" else "bin"
+            name = f"files/{row['log_type']}-{row['log_id']}.{suffix}"
+            into.bytes(name, queries.raw_of(reader, row) or b"")
+            into.proof.files += 1
+        about = {key: value for key, value in row.items() if key not in ("flow_key", "has_body")}
+        said.append({"file": name, **about})
+    return said
+
+
+def _source(engine: Engine, one: queries.Row, into: _Into) -> None:
+    """The Integrator's own rows, rendered back from what was kept of them: the same fields and values."""
+    options = {"stream_results": True, "yield_per": 500}
+    with engine.connect().execution_options(**options) as connection:
+        (run,) = originals.main_logs(connection, one["flow_key"], log_ids=[one["log_id"]])
+        into.text("source/main_log.json", dump_exact(run))
+        lines = originals.line_logs(connection, one["flow_key"], one["run_id"]) if one["run_id"] else iter(())
+        into.rows("source/line_logs.jsonl", map(dump_exact, lines))
+
+
+class _Into:
+    """The zip, and the checksums of what went into it."""
+
+    def __init__(self, zipped: zipfile.ZipFile, proof: Proof, now: datetime) -> None:
+        self.proof = proof
+        self._zipped = zipped
+        self._time = now.timetuple()[:6]
+
+    def entry(self, name: str) -> zipfile.ZipInfo:
+        return zipfile.ZipInfo(name, self._time)
+
+    @contextmanager
+    def _open(self, name: str) -> Iterator[_Summed]:
+        entry = self.entry(name)
+        entry.compress_type = zipfile.ZIP_DEFLATED
+        with self._zipped.open(entry, "w", force_zip64=True) as file:
+            summed = _Summed(file)
+            yield summed
+        self.proof.sums[name] = summed.digest.hexdigest()
+
+    def bytes(self, name: str, body: bytes) -> None:
+        with self._open(name) as file:
+            file.write(body)
+
+    def text(self, name: str, text: str) -> None:
+        self.bytes(name, text.encode("utf-8", "backslashreplace"))
+
+    def rows(self, name: str, lines: Iterable[str]) -> int:
+        count = 0
+        with self._open(name) as file:
+            for line in lines:
+                file.write(f"{line}\n".encode("utf-8", "backslashreplace"))
+                count += 1
+        return count
+
+
+class _Summed:
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.digest = hashlib.sha256()
+
+    def write(self, data: bytes) -> None:
+        self._file.write(data)
+        self.digest.update(data)
+
+
+def _json(value: Any) -> str:
+    """JSON of rows of the readers: times as canonical text, what is JSON already as it is."""
+    if isinstance(value, queries.Json):
+        return str(value)
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(str(key))}: {_json(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",\n".join(map(_json, value)) + "]"
+    if isinstance(value, datetime):
+        return json.dumps(canonical(value))
+    return json.dumps(value, ensure_ascii=False)

@@ -22,6 +22,7 @@ from archiver.demo.faults import Body, DepthLimit, Faults, Status
 from archiver.demo.flows import BRAND
 from archiver.demo.server import PASSWORD, USERNAME, Server, serve
 from archiver.demo.table import TableWorld
+from archiver.detail import unpack
 from archiver.logs import Row
 from archiver.store import Store, connect, migrate
 
@@ -93,7 +94,7 @@ class Bench:
         return value
 
     def states(self) -> dict[int, str]:
-        return dict(self.all("SELECT log_id, archive_state FROM archive.run"))  # type: ignore[arg-type]
+        return dict(self.all("SELECT log_id, archive_state FROM archive.run"))
 
 
 @pytest.fixture
@@ -260,8 +261,7 @@ def test_a_document_that_postgres_refuses_is_kept_as_a_file(bench: Bench, monkey
     """What the pure room lets through by mistake must not stop the flow."""
     bench.world.insert(FLOW, 1, main_log(1, status=3, is_send_S3=1))
     bench.world.files[FLOW, 1] = zipped(b'{"a": 1}')
-    honest = files.unpack
-    monkeypatch.setattr(files, "unpack", lambda body: honest(body)._replace(document='{"a": "\\u0000"}'))
+    monkeypatch.setattr(files, "unpack", lambda body: unpack(body)._replace(document='{"a": "\\u0000"}'))
     assert bench.turn().errors == []
     ((outcome, document, changes, size),) = bench.all(
         "SELECT outcome, document, document_changes, length(body) FROM archive.detail"

@@ -24,8 +24,8 @@ def run(connection: Connection) -> None:
         version_table_schema=SCHEMA,
         include_schemas=True,
         include_name=lambda name, kind, _: kind != "schema" or name == SCHEMA,
-        include_object=lambda table, name, kind, reflected, _: not (
-            kind == "table" and reflected and str(name).startswith("line_")
+        include_object=lambda _, name, kind, reflected, __: (
+            not (kind == "table" and reflected and str(name).startswith("line_"))
         ),
         compare_server_default=True,
     )

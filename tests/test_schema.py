@@ -31,14 +31,16 @@ def catalog(engine: Engine) -> list[tuple[object, ...]]:
     with engine.connect() as connection:
         columns = connection.execute(
             text(
-                "SELECT table_schema, table_name, column_name, ordinal_position, data_type, is_nullable, column_default,"
+                "SELECT table_schema, table_name, column_name, ordinal_position, data_type, is_nullable,"
+                " column_default,"
                 " col_description(format('%I.%I', table_schema, table_name)::regclass, ordinal_position)"
                 " FROM information_schema.columns WHERE table_schema IN ('archive', 'reporting') ORDER BY 1, 2, 4"
             )
         ).all()
         indexes = connection.execute(
             text(
-                "SELECT schemaname, tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'archive' ORDER BY 1, 2, 3"
+                "SELECT schemaname, tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'archive'"
+                " ORDER BY 1, 2, 3"
             )
         ).all()
         constraints = connection.execute(
@@ -58,7 +60,8 @@ def test_up_down_up_leaves_no_difference(engine: Engine) -> None:
     with engine.connect() as connection:
         left = connection.scalars(
             text(
-                "SELECT relname FROM pg_class WHERE relnamespace IN ('archive'::regnamespace) AND relkind IN ('r', 'p', 'v')"
+                "SELECT relname FROM pg_class WHERE relnamespace = 'archive'::regnamespace"
+                " AND relkind IN ('r', 'p', 'v')"
             )
         ).all()
         assert left == ["alembic_version"]
@@ -106,7 +109,7 @@ def test_a_newer_database_is_refused(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("UPDATE archive.alembic_version SET version_num = '9999'"))
     for refused in (lambda: migrate(engine), lambda: require(engine)):
-        with pytest.raises(SchemaMismatch, match="9999.*does not know"):
+        with pytest.raises(SchemaMismatch, match=r"9999.*does not know"):
             refused()
     assert current(engine) == "9999"
 

@@ -109,9 +109,7 @@ def _lateness(turn: Turn, learnt: Learnt) -> int:
     return max(int(turn.flow.lateness.total_seconds() * SECOND), learnt.lateness)
 
 
-def _begin_walk(
-    turn: Turn, checkpoint: Checkpoint, learnt: Learnt, frontier: int | None, limit: int = 100
-) -> Walk:
+def _begin_walk(turn: Turn, checkpoint: Checkpoint, learnt: Learnt, frontier: int | None, limit: int = 100) -> Walk:
     return Walk.begin(
         lateness=_lateness(turn, learnt),
         floor=_floor(turn, checkpoint),

@@ -118,6 +118,6 @@ def _refuse_stranger(engine: Engine, have: str | None) -> None:
         ).one_or_none()
     if stranger is not None:
         raise SchemaMismatch(
-            f"the database's schema is {have or 'empty'}, this version needs {newest()}, and role {stranger.me!r} may not"
+            f"the database's schema is {have or 'empty'}, this version needs {newest()}; role {stranger.me!r} may not"
             f" change it: run `archiver migrate` as its owner, {stranger.owner!r}"
         )

@@ -129,7 +129,7 @@ values = st.one_of(
 @given(st.lists(words, min_size=1, max_size=4), values, values, st.lists(words, max_size=3))
 def test_whatever_the_value_the_kind_is_the_same(before: list[str], one: str, other: str, after: list[str]) -> None:
     def say(value: str) -> str:
-        return " ".join([*before, "kod", value, *after])
+        return " ".join([*before, "no", value, *after])
 
     assert recognise(say(one)) == recognise(say(other))
     assert recognise(say(one)).template.count("#") == 1
@@ -196,6 +196,7 @@ def test_the_message_of_a_line_is_the_first_of_the_known_fields() -> None:
     assert line(message='{"a": 1}') == '{"a": 1}'
     assert line(message=["", {"reason": "why"}]) == "why"
     assert line(message=42) == "42"
+    assert message_of('{"price": 1e999, "message": "a"}', None) == "a"
     assert message_of(None, None) is None
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 
 from archiver.archive.files import fetch_details
+from archiver.archive.kinds import recognise
 from archiver.archive.poll import backfill, poll
 from archiver.archive.runs import each, fetch_lines, follow, settle
 from archiver.archive.turn import Counted, FlowReport, OutOfTime, Source, Turn
@@ -65,7 +66,7 @@ def _work(turn: Turn) -> None:
         poll(turn)
     except PageUnreadable as exc:  # the list of runs is broken; the runs that are known need not wait for it
         turn.report.errors.append(f"list of runs: {exc}")
-    while any([_catch_up(turn), backfill(turn)]):
+    while any([_catch_up(turn), recognise(turn), backfill(turn)]):
         pass
 
 

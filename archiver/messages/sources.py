@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
@@ -24,10 +24,17 @@ def message_of(*beside: str | None) -> str | None:
     fields: dict[str, Any] = {}
     for text in beside:
         if text is not None:
-            fields |= orjson.loads(text)
+            fields |= _loaded(text)
     if RAW in fields:
         fields |= load_exact(fields[RAW])
     return message_in(fields)
+
+
+def _loaded(text: str) -> dict[str, Any]:
+    try:
+        return cast("dict[str, Any]", orjson.loads(text))
+    except orjson.JSONDecodeError:  # a number beyond doubles
+        return cast("dict[str, Any]", load_exact(text))
 
 
 def message_in(fields: Mapping[str, Any]) -> str | None:

@@ -22,6 +22,7 @@ _STATUS = re.compile(
     r"|too many|internal|bad gateway|service unavailable|gateway time|(?:client|server) error))",
     re.ASCII | re.IGNORECASE,
 )
+_MAYBE_STATUS = re.compile(r"(?<!\d)[45]\d\d(?!\d)", re.ASCII)
 _URL = re.compile(r"[a-z][a-z0-9+.-]{0,20}://[^\s\"'<>]*", re.ASCII | re.IGNORECASE)
 _MAIL = re.compile(r"[\w.+-]{1,64}@[\w.-]{1,200}", re.ASCII)
 # A quote opens behind no letter and closes before none: `ERP'ye` and `doesn't` quote nothing.
@@ -83,7 +84,9 @@ def template(message: str) -> str:
     text = text.strip()
     if text[:1] in ("'", '"') and text[-1:] == text[:1] and text.count(text[0]) == 2:
         text = text[1:-1]  # all of it is quoted: that is no value within a message
-    text = _without_values(_STATUS.sub(_hidden, text))
+    if _MAYBE_STATUS.search(text):
+        text = _STATUS.sub(_hidden, text)
+    text = _without_values(text)
     words = " ".join(lower(text).split())
     if not words.isascii():
         words = words.translate(_SHOW)
@@ -96,6 +99,10 @@ def _hidden(match: re.Match[str]) -> str:
     return before + code.translate(_HIDE)
 
 
+def _named(match: re.Match[str]) -> str:
+    return match[1] + ": #"  # by a function: a replacement with groups is looked up anew for each message, slowly
+
+
 def _without_values(text: str) -> str:
     if "://" in text:
         text = _URL.sub("#", text)
@@ -104,7 +111,7 @@ def _without_values(text: str) -> str:
     if '"' in text or "'" in text:
         text = _QUOTED.sub("#", text)
     if ":" in text or "=" in text:
-        text = _NAMED.sub(r"\1: #", text)
+        text = _NAMED.sub(_named, text)
     if "-" in text:
         text = _CAPITALS.sub("#", text)
     text = _DIGITS.sub("#", text)

@@ -69,31 +69,32 @@ class Moves:
         self.gone: list[Hit] = []
         self.come: list[Hit] = []
 
-    def key(self, log_type: int, log: Log, created: str | None, *names: str | int | None) -> int | None:
-        """The `error_key` of a log, in the run of the first name that is one."""
-        if log.status != FAILED:
-            return None
+    def look(self, log_type: LogType, log: Log, created: str | None, *names: str | int | None) -> None:
+        """What kind of error a log has, if any, in the run of the first name that is one; see `errors.RUN_ID`."""
         place = (int(log_type), cast(int, log.log_id))
         message = self._messages.get(place)
         key = errors.key_of(log_type, log.status, message)
         if key is not None:
             run_id = next(str(name) for name in names if name is not None)
             self._found[place] = Hit(key, run_id, *place, str(created), message or "")
-        return key
 
-    def note(self, log_type: int, rows: Iterable[Row], have: Mapping[int, Before]) -> None:
+    def keys(self, log_type: LogType) -> dict[int, int]:
+        """The `error_key` of the logs of one type that have one."""
+        return {hit.log_id: hit.key for hit in self._found.values() if hit.log_type == log_type}
+
+    def note(self, log_type: LogType, rows: Iterable[Row], have: Mapping[int, Before]) -> None:
         """These rows were written over what was there before."""
+        if not have and not self._found:
+            return
         for row in rows:
-            if row[-1] is None and row[0] not in have:
-                continue
             place = (int(log_type), cast(int, row[0]))
-            was = have.get(row[0])
-            if was is not None and was.src_hash == row[SRC_HASH] and was.error_key == row[-1]:
+            was, hit = have.get(row[0]), self._found.get(place)
+            if was is not None and was.src_hash == row[SRC_HASH] and was.error_key == (hit and hit.key):
                 continue
             if was is not None and was.error_key is not None:
                 self.gone.append(Hit(was.error_key, was.run_id, *place, was.moment))
-            if row[-1] is not None:
-                self.come.append(self._found[place])
+            if hit is not None:
+                self.come.append(hit)
 
 
 class Ledger:
@@ -111,6 +112,10 @@ class Ledger:
     def _one(self, statement: str, **bind: Any) -> Any:
         row = self._run(statement, **bind).fetchone()
         return row[0] if row else None
+
+    def fetch(self, statement: str, **bind: Any) -> list[Row]:
+        """All rows of a statement on this flow (`%(flow_key)s`): for answers that are small by their nature."""
+        return self._run(statement, **bind).fetchall()
 
     @cached_property
     def _zone(self) -> str:
@@ -149,8 +154,12 @@ class Ledger:
         steps = {step.log_id: (step, run) for run in news.values() for step in run.steps if step.log_id is not None}
         of_steps = {log_id: step for log_id, (step, _) in steps.items()}
         moves = Moves(self._messages(news.values(), of_steps.values(), ()))
-        run_rows = [_run_row(run, moves) for run in news.values()]
-        step_rows = [_step_row(step, run, moves) for step, run in steps.values()]
+        for run in news.values():
+            moves.look(LogType.MAIN, run, run.created, run.filename_uuid, run.original_filename_uuid, run.log_id)
+        for step, run in steps.values():
+            moves.look(LogType.SUB, step, step.created or run.created, step.original_filename_uuid, run.log_id)
+        run_rows = [run_tuple(run) for run in news.values()]
+        step_rows = [step_tuple(step, run) for step, run in steps.values()]
         put_runs = self._put(LogType.MAIN, run_rows, news, have, moves)
         put_steps = self._put(LogType.SUB, step_rows, of_steps, self._before(LogType.SUB, of_steps), moves)
         began = [str(run.created) for run in news.values()] + [have[one].moment for one in have.keys() & news.keys()]
@@ -205,10 +214,10 @@ class Ledger:
         if not news:
             return Put(refused=refused)
         moves = Moves(self._messages((), (), news.values()))
-        rows = [
-            (*line, moves.key(LogType.LINE, line, line.created, line.original_filename_uuid)) for line in news.values()
-        ]
-        put = self._put(LogType.LINE, rows, news, have, moves, run_log_id=run_log_id)
+        for line in news.values():
+            if line.status == FAILED:
+                moves.look(LogType.LINE, line, line.created, line.original_filename_uuid)
+        put = self._put(LogType.LINE, list(news.values()), news, have, moves, run_log_id=run_log_id)
         note_fields(self._cursor, self._flow_key, news.values())
         self._count_lines(run_log_id, created, put)
         errors.move(self._cursor, self._flow_key, moves.gone, moves.come)
@@ -295,16 +304,38 @@ class Ledger:
         key = errors.key_of(log_type, FAILED, message)
         if key is None and before is None:
             return
-        self._run(
-            f"UPDATE archive.{errors.TABLES[log_type]} SET error_key = %(key)s"
-            " WHERE flow_key = %(flow_key)s AND log_id = %(log_id)s AND created = %(moment)s::timestamptz",
-            key=key,
-            log_id=log_id,
-            moment=moment,
-        )
         gone = [] if before is None else [Hit(before, run_id, log_type, log_id, moment)]
         come = [] if key is None else [Hit(key, run_id, log_type, log_id, moment, message or "")]
+        self._set_keys(log_type, [(log_id, moment, key)])
         errors.move(self._cursor, self._flow_key, gone, come)
+
+    def told(self, log_type: int, log_id: int, message: str) -> None:
+        """A stored file turns out to say what went wrong."""
+        self._run(
+            "UPDATE archive.detail SET message = %(message)s"
+            " WHERE flow_key = %(flow_key)s AND log_type = %(log_type)s AND log_id = %(log_id)s",
+            message=message,
+            log_type=log_type,
+            log_id=log_id,
+        )
+        self.recognise_again(log_type, log_id)
+
+    def recognise(self, log_type: int, hits: Sequence[Hit]) -> None:
+        """Stored logs of one type, none of which had a kind of error, get theirs."""
+        self._set_keys(log_type, [(hit.log_id, hit.created, hit.key) for hit in hits])
+        errors.move(self._cursor, self._flow_key, (), hits)
+
+    def _set_keys(self, log_type: int, keys: Sequence[tuple[int, str, int | None]]) -> None:
+        """The `error_key` of logs, given with their id and their time."""
+        if keys:
+            self._run(
+                f"UPDATE archive.{errors.TABLES[log_type]} l SET error_key = one.key"
+                " FROM unnest(%(ids)s::bigint[], %(times)s::timestamptz[], %(keys)s::bigint[]) AS one(id, created, key)"
+                " WHERE l.flow_key = %(flow_key)s AND l.log_id = one.id AND l.created = one.created",
+                ids=[log_id for log_id, _, _ in keys],
+                times=[moment for _, moment, _ in keys],
+                keys=[key for _, _, key in keys],
+            )
 
     def _put(
         self,
@@ -317,21 +348,22 @@ class Ledger:
         run_log_id: int | None = None,
     ) -> Written:
         """Write rows, but none back over one that had come further; those that Postgres refuses go into quarantine."""
-        forward = [row for row in rows if row[0] not in have or rank(row[STATE]) >= rank(have[row[0]].state)]
+        forward = rows
+        if have:
+            forward = [row for row in rows if row[0] not in have or rank(row[STATE]) >= rank(have[row[0]].state)]
         refused: set[int] = set()
 
         def refuse(row: Row, why: str) -> None:
             refused.add(row[0])
-            run = row[0] if log_type == LogType.MAIN else row[-2] if log_type == LogType.SUB else run_log_id
+            run = row[0] if log_type == LogType.MAIN else row[-1] if log_type == LogType.SUB else run_log_id
             self.quarantine(log_type, row[SRC_HASH], run, logs[row[0]], why)
 
-        put(self._cursor, _TARGETS[log_type], forward, self._flow, refuse)
-        written = [row for row in forward if row[0] not in refused]
+        put(self._cursor, _TARGETS[log_type], forward, self._flow, refuse, keys=moves.keys(log_type))
+        written = [row for row in forward if row[0] not in refused] if refused else forward
         moves.note(log_type, written, have)
-        new = sum(row[0] not in have for row in written)
-        failed = sum(row[STATUS] == FAILED for row in written)
-        failed -= sum(have[row[0]].status == FAILED for row in written if row[0] in have)
-        return Written(new, len(written) - new, len(refused), failed)
+        over = [have[row[0]] for row in written if row[0] in have] if have else []
+        failed = sum(row[STATUS] == FAILED for row in written) - sum(was.status == FAILED for was in over)
+        return Written(len(written) - len(over), len(over), len(refused), failed)
 
     def quarantine(self, log_type: int, src_hash: int, run_log_id: int | None, log: Log, why: str) -> int:
         """Keep a row that cannot be stored, whole, with the reason; answers 1 if it was not there yet."""
@@ -349,16 +381,3 @@ class Ledger:
 
 def _is_news(log: Log, was: Before | None) -> bool:
     return was is None or was.src_hash != log.src_hash
-
-
-# The names of a log's run are those of `errors.RUN_ID`.
-
-
-def _run_row(run: Run, moves: Moves) -> Row:
-    key = moves.key(LogType.MAIN, run, run.created, run.filename_uuid, run.original_filename_uuid, run.log_id)
-    return run_tuple(run, key)
-
-
-def _step_row(step: Step, run: Run, moves: Moves) -> Row:
-    created = step.created if step.created is not None else run.created
-    return step_tuple(step, run, moves.key(LogType.SUB, step, created, step.original_filename_uuid, run.log_id))

@@ -7,7 +7,7 @@ quarantine with the reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import psycopg
@@ -18,9 +18,10 @@ from archiver.logs import Line, Run, State, Step
 Cursor = psycopg.Cursor[Any]
 
 COMMON = Step._fields[: Step._fields.index("extra")]
-RUN = (*COMMON, "extra", "error_key")
-STEP = (*COMMON, "extra", "position", "run_log_id", "error_key")
-LINE = (*Line._fields, "error_key")
+RUN = (*COMMON, "extra")
+STEP = (*COMMON, "extra", "position", "run_log_id")
+LINE = Line._fields
+KEY = "error_key"  # of the few rows that have one
 STATE, STATUS, SRC_HASH = (COMMON.index(name) for name in ("state", "status", "src_hash"))  # in each of these tuples
 
 # 3, finished, is the last of states, whatever numbers an Integrator may invent for others.
@@ -54,8 +55,8 @@ class Target(NamedTuple):
     guard: str
 
     def statement(self) -> sql.SQL:
-        columns = ", ".join(self.columns)
-        updates = ", ".join(f"{one} = excluded.{one}" for one in self.columns if one not in self.key)
+        columns = ", ".join((*self.columns, KEY))
+        updates = ", ".join(f"{one} = excluded.{one}" for one in (*self.columns, KEY) if one not in self.key)
         return sql.SQL(
             f"INSERT INTO archive.{self.table} AS stored (flow_key, {columns}{self.extra})"
             f" SELECT %(flow_key)s, {columns}{self.values} FROM staged_{self.table} staged"
@@ -99,58 +100,75 @@ def put(
     rows: Sequence[tuple[Any, ...]],
     bind: dict[str, Any],
     refuse: Callable[[tuple[Any, ...], str], None],
+    *,
+    keys: Mapping[int, int],
 ) -> int:
-    """Insert or update rows, which must be distinct by key; answers how many Postgres refused."""
+    """Insert or update rows, which must be distinct by key; `keys`: the `error_key` of those that have one, by id.
+    Answers how many rows Postgres refused."""
     if not rows:
         return 0
     _stage(cursor, target)
-    return _halve(cursor, target, sorted(rows, key=lambda row: cast(int, row[0])), bind, refuse)
+    return _halve(_Staging(cursor, target, keys, bind, refuse), sorted(rows, key=lambda row: cast(int, row[0])))
 
 
 def _stage(cursor: Cursor, target: Target) -> None:
     cursor.execute(
         sql.SQL(
             f"CREATE TEMP TABLE IF NOT EXISTS staged_{target.table} ON COMMIT DROP AS"
-            f" SELECT {', '.join(target.columns)} FROM archive.{target.table} WITH NO DATA"
+            f" SELECT {', '.join((*target.columns, KEY))} FROM archive.{target.table} WITH NO DATA"
         )
     )
 
 
-def _halve(
-    cursor: Cursor,
-    target: Target,
-    rows: Sequence[tuple[Any, ...]],
-    bind: dict[str, Any],
-    refuse: Callable[[tuple[Any, ...], str], None],
-) -> int:
+class _Staging(NamedTuple):
+    """What every part of a batch is written with."""
+
+    cursor: Cursor
+    target: Target
+    keys: Mapping[int, int]
+    bind: dict[str, Any]
+    refuse: Callable[[tuple[Any, ...], str], None]
+
+
+def _halve(staging: _Staging, rows: Sequence[tuple[Any, ...]]) -> int:
+    cursor, target = staging.cursor, staging.target
     try:
         with cursor.connection.transaction():
-            _copy(cursor, target, rows)
-            cursor.execute(target.statement(), bind)
+            _copy(staging, rows)
+            cursor.execute(target.statement(), staging.bind)
             cursor.execute(sql.SQL(f"TRUNCATE staged_{target.table}"))
     except (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded) as exc:
         if len(rows) == 1:
             # The server's own words may quote the row; its class and code do not.
-            refuse(rows[0], f"{type(exc).__name__} (SQLSTATE {exc.sqlstate})")
+            staging.refuse(rows[0], f"{type(exc).__name__} (SQLSTATE {exc.sqlstate})")
             return 1
         middle = len(rows) // 2
-        return sum(_halve(cursor, target, half, bind, refuse) for half in (rows[:middle], rows[middle:]))
+        return sum(_halve(staging, half) for half in (rows[:middle], rows[middle:]))
     return 0
 
 
-def _copy(cursor: Cursor, target: Target, rows: Iterable[tuple[Any, ...]]) -> None:
-    with cursor.copy(sql.SQL(f"COPY staged_{target.table} ({', '.join(target.columns)}) FROM STDIN")) as copy:
+def _copy(staging: _Staging, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Most rows have no `error_key`: they go as they are, and those that have one by themselves."""
+    keys, columns = staging.keys, staging.target.columns
+    _copy_rows(staging, columns, (row for row in rows if row[0] not in keys) if keys else rows)
+    if keys:
+        _copy_rows(staging, (*columns, KEY), ((*row, keys[row[0]]) for row in rows if row[0] in keys))
+
+
+def _copy_rows(staging: _Staging, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
+    statement = sql.SQL(f"COPY staged_{staging.target.table} ({', '.join(columns)}) FROM STDIN")
+    with staging.cursor.copy(statement) as copy:
         for row in rows:
             copy.write_row(row)
 
 
-def run_tuple(run: Run, error_key: int | None) -> tuple[Any, ...]:
+def run_tuple(run: Run) -> tuple[Any, ...]:
     """A run without its steps, in the order of RUN."""
-    return (*run[:-1], error_key)
+    return tuple(run[:-1])
 
 
-def step_tuple(step: Step, run: Run, error_key: int | None) -> tuple[Any, ...]:
+def step_tuple(step: Step, run: Run) -> tuple[Any, ...]:
     """A step in the order of STEP; one without a usable time takes its run's."""
     if step.created is None:
         step = step._replace(created=run.created)
-    return (*step, run.log_id, error_key)
+    return (*step, run.log_id)

@@ -56,7 +56,8 @@ def archive_flow(
         report.errors.append(f"internal error: {type(exc).__name__}; this is a bug in the archiver")
         report.crash = exc
     report.seconds, report.requests = time.monotonic() - began, counted.requests
-    store.end_pass(lease, _pass_row(report), next_due=next_due and next_due())
+    broken_off = not report.done and stopping()
+    store.end_pass(lease, _pass_row(report), next_due=next_due and next_due(), broken_off=broken_off)
     return report
 
 

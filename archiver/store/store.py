@@ -229,18 +229,27 @@ class Store:
         )
         return {row.flow_key: row.seconds for row in rows}
 
-    def end_pass(self, lease: Lease, report: Mapping[str, Any], *, next_due: float | None) -> None:
+    def end_pass(
+        self, lease: Lease, report: Mapping[str, Any], *, next_due: float | None, broken_off: bool = False
+    ) -> None:
         """Write down what a turn did, when the next one is due
         (in seconds from now; None leaves that as it is), and give the lease back.
 
-        `report`: outcome, error, seconds, requests, rows_new, rows_changed. A turn without an error is a good one.
+        `report`: outcome, error, seconds, requests, rows_new, rows_changed. A turn without an error is a good one,
+        unless it was `broken_off`: that one says nothing of the flow.
         """
         self.leases.forget(lease)
         with translated(), self.engine.begin() as connection:
             connection.execute(_PASS, {**report, "flow_key": lease.flow_key})
             connection.execute(
                 _CHECKED,
-                {"flow_key": lease.flow_key, "fence": lease.fence, "error": report["error"], "next_due": next_due},
+                {
+                    "flow_key": lease.flow_key,
+                    "fence": lease.fence,
+                    "error": report["error"],
+                    "next_due": next_due,
+                    "says_nothing": broken_off and report["error"] is None,
+                },
             )
 
     def forget_old_passes(self, days: int = 90) -> int:
@@ -258,9 +267,10 @@ _PASS = text("""
 """)
 _CHECKED = text("""
     UPDATE archive.checkpoint SET
-        failures_in_a_row = CASE WHEN CAST(:error AS text) IS NULL THEN 0 ELSE failures_in_a_row + 1 END,
-        last_error = :error,
-        checked_at = CASE WHEN CAST(:error AS text) IS NULL THEN now() ELSE checked_at END,
+        failures_in_a_row = CASE WHEN :says_nothing THEN failures_in_a_row WHEN CAST(:error AS text) IS NULL THEN 0
+            ELSE failures_in_a_row + 1 END,
+        last_error = CASE WHEN :says_nothing THEN last_error ELSE :error END,
+        checked_at = CASE WHEN :says_nothing OR CAST(:error AS text) IS NOT NULL THEN checked_at ELSE now() END,
         next_due_at = coalesce(now() + make_interval(secs => CAST(:next_due AS float8)), next_due_at),
         lease_owner = NULL, lease_until = NULL
     WHERE flow_key = :flow_key AND fence = :fence

@@ -3,9 +3,9 @@
     make soak MINUTES=10        # or: python -m benchmarks.misbehaviour --minutes 10 --kills 6 --seed 7
 
 One answer in twenty is a 500, a 429, a reset or a cut body, and tokens live two seconds, while runs start, go on and
-finish as time passes. With `--kills` the daemon is also ended by kill -9 at random moments, and started again. At the
-end the Integrator behaves and the world stands still; the daemon gets some time to catch up, and then every row and
-every file is compared. Exit status 1 where anything differs.
+finish as time passes. The daemon is also ended by kill -9 at random moments, and started again. At the end the
+Integrator behaves and the world stands still; the daemon gets some time to catch up, and then every row and every file
+is compared. Exit status 1 where anything differs.
 """
 
 from __future__ import annotations
@@ -58,14 +58,15 @@ def flows() -> list[FlowShape]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--kills", type=int, default=0, help="so many times kill -9")
+    parser.add_argument("--kills", type=int, help="so many times kill -9; else once a minute")
     parser.add_argument("--seed", type=int, default=int(time.time()) % 100_000)
     asked = parser.parse_args()
-    print(f"seed {asked.seed}, {asked.minutes:g} minutes, {asked.kills} kills", flush=True)
+    kills = int(asked.minutes) if asked.kills is None else asked.kills
+    print(f"seed {asked.seed}, {asked.minutes:g} minutes, {kills} kills", flush=True)
     with tempfile.TemporaryDirectory(prefix="archiver-soak-") as folder:
         Path(folder).chmod(0o711)
         with embedded.running(Path(folder) / "postgres") as dsn:
-            return soak(Path(folder), dsn, asked.minutes * 60.0, asked.kills, asked.seed)
+            return soak(Path(folder), dsn, asked.minutes * 60.0, kills, asked.seed)
 
 
 def soak(folder: Path, dsn: str, seconds: float, kills: int, seed: int) -> int:

@@ -103,15 +103,16 @@ def run(context: typer.Context) -> int:
 
     SIGTERM or Ctrl-C ends it.
     """
-    from archiver import daemon
-    from archiver.cli.log import configure_logging
-    from archiver.cli.serve import beside
+    with leaving_on_signal():
+        from archiver import daemon
+        from archiver.cli.log import configure_logging
+        from archiver.cli.serve import beside
 
-    call = call_of(context)
-    config = call.config()
-    configure_logging(config.logging, debug=call.debug)
-    web = beside(config)
-    return daemon.run(config, beside=web.page, on_request=web.on_request)
+        call = call_of(context)
+        config = call.config()
+        configure_logging(config.logging, debug=call.debug)
+        web = beside(config)
+        return daemon.run(config, beside=web.page, on_request=web.on_request)
 
 
 @work.command(rich_help_panel=OPERATE, epilog=examples("archiver sync", "archiver sync price stock"))
@@ -145,6 +146,22 @@ def status_of(reports: Sequence[FlowReport]) -> int:
     if reports and all(report.login_refused for report in reports):
         return 2
     return 1 if any(report.errors for report in reports) else 0
+
+
+@contextmanager
+def leaving_on_signal() -> Iterator[None]:
+    """A signal ends the process with status 0: for the second in which the daemon is imported and configured. Later it
+    has its own way to end."""
+
+    def leave(_: int, __: FrameType | None) -> None:
+        raise SystemExit(0)
+
+    previous = {one: signal.signal(one, leave) for one in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for one, handler in previous.items():
+            signal.signal(one, handler)
 
 
 @contextmanager

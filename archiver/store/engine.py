@@ -85,6 +85,7 @@ def _reason(exc: BaseException | None) -> str:
         "could not translate host name": "the database's host is unknown: check database.url",
         "failed to resolve host": "the database's host is unknown: check database.url",
         "timeout": "the database does not answer: check database.url and the network",
+        "does not support SSL": "the database speaks no TLS: check sslmode in database.url",
         "certificate": "the database's certificate is not trusted: check sslrootcert in database.url",
     }
     for words_of_libpq, text in cases.items():

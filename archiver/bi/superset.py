@@ -23,7 +23,8 @@ MASK = "XXXXXXXXXX"  # Superset's own mark of a password that it has to ask for
 # "Last month" would end at midnight, and "now" on a column of days does too: today is what people look for.
 _PERIOD = 'DATEADD(DATETIME("today"), -30, day) : DATEADD(DATETIME("today"), 1, day)'
 _RECENT = 'DATEADD(DATETIME("today"), -7, day) : DATEADD(DATETIME("today"), 1, day)'
-_WIDE = {"run_id": 280, "flow_name": 130}  # pixels, so that they stay on one line
+_WIDE = {"run_id": 280}  # pixels, so that it stays on one line
+_WIDE_FIELD = 170
 _COLORS = {"succeeded_runs": "#5AC189", "failed_runs": "#E04355", "empty_runs": "#B2B2B2"}
 _FOLDER = "akinon_archive"
 
@@ -157,6 +158,7 @@ class _Bundle:
                 "column_config": {
                     **{one: {"d3NumberFormat": ",.0f"} for one in panel.columns if one.endswith("_seconds")},
                     **{one: {"columnWidth": wide} for one, wide in _WIDE.items() if one in panel.columns},
+                    **{one: {"columnWidth": _WIDE_FIELD} for one in first},
                 },
             }
         return common | {

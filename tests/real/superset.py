@@ -172,7 +172,7 @@ def _picture(place: Place, session: _Session, python: Path, url: str) -> str:
         "flags": [
             "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
             "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
-            "--window-size=1500,2660", f"--user-data-dir={profile}",
+            "--window-size=1500,2600", f"--user-data-dir={profile}",
         ],
         "base": session.base,
         "cookie": session.cookies["session"],

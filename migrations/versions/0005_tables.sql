@@ -20,3 +20,10 @@ CREATE TABLE archive.tombstone (
     CONSTRAINT tombstone_pkey PRIMARY KEY (flow_key, log_type, log_id),
     CONSTRAINT tombstone_flow_key_fkey FOREIGN KEY(flow_key) REFERENCES archive.flow (flow_key)
 );
+
+COMMENT ON COLUMN reporting.run.line_count IS
+    'Line logs of the run that were archived, also those that were pruned or erased since.';
+COMMENT ON COLUMN reporting.detail.outcome IS
+    'What became of the file: wanted, stored, unreadable (kept, but no JSON), missing, too_large, erased (at a person''s request).';
+COMMENT ON COLUMN reporting.detail.sha256 IS
+    'SHA-256 of the file as it is kept, in hexadecimal: of the file as it came, unless it was masked before it was stored.';

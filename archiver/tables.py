@@ -129,6 +129,7 @@ run = Table(
     Index("run_going_idx", "flow_key", "created", postgresql_where=text("state IS DISTINCT FROM 3")),
     _failed("run"),
     Index("run_visit_idx", "flow_key", "visit_at", postgresql_where=text("visit_at IS NOT NULL")),
+    Index("run_lines_pruned_idx", "flow_key", "created", postgresql_where=text("lines_pruned IS NOT NULL")),
 )
 
 step = Table(

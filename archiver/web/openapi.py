@@ -37,7 +37,7 @@ def _query(name: str, schema: Schema, words: str, *, required: bool = False) -> 
 
 
 def _text() -> Schema:
-    return {"type": "string", "minLength": 1}
+    return {"type": "string", "minLength": 1, "pattern": "^[^\\u0000]+$"}
 
 
 def _named() -> list[Schema]:
@@ -59,7 +59,7 @@ def _list() -> Schema:
         _query("filename_uuid", _text(), "A main log, by its execution id."),
         _query("original_filename_uuid", _text(), "Sub or line logs of a main log, by its execution id."),
         _query("search_field.1", _text(), "A field of line logs; search_field.2 and so on narrow it further."),
-        _query("search_value.1", {"type": "string"}, "The value of the field of the same number."),
+        _query("search_value.1", {"type": "string", "pattern": "^[^\\u0000]*$"}, "The value of that field."),
     ]
     page = {"application/json": {"schema": {"$ref": "#/components/schemas/Page"}}}
     return {
@@ -89,7 +89,8 @@ def _download() -> Schema:
 
 
 def _login() -> Schema:
-    fields = {"username": {"type": "string"}, "password": {"type": "string"}}
+    some = {"type": "string", "minLength": 1}
+    fields = {"username": some, "password": some}
     form: Schema = {"type": "object", "required": ["username", "password"], "properties": fields}
     body = {"text/plain": {"schema": {"type": "string"}}}
     return {

@@ -57,17 +57,19 @@ _RUNS = """
         SELECT coalesce(filename_uuid, original_filename_uuid) AS run_id, line_count, created, log_id,
             (sum(line_count) OVER (ORDER BY created DESC, log_id DESC))::bigint - line_count AS before
         FROM archive.run
-        WHERE flow_key = %(flow_key)s AND created >= %(first)s AND created < %(end)s AND line_count > 0
+        WHERE flow_key = %(flow_key)s AND created >= %(first)s::timestamptz AND created < %(end)s::timestamptz
+            AND line_count > 0 AND lines_pruned IS NULL
     ) summed
     WHERE before + line_count > %(skip)s AND before < %(skip)s + %(limit)s AND run_id IS NOT NULL
     ORDER BY created DESC, log_id DESC
 """
 _LINES = """
     SELECT coalesce(sum(line_count), 0)::bigint FROM (
-        SELECT line_count FROM archive.run WHERE flow_key = %(flow_key)s AND filename_uuid = %(run_id)s
-        UNION ALL SELECT line_count FROM archive.run
+        SELECT line_count, lines_pruned FROM archive.run
+        WHERE flow_key = %(flow_key)s AND filename_uuid = %(run_id)s
+        UNION ALL SELECT line_count, lines_pruned FROM archive.run
         WHERE flow_key = %(flow_key)s AND filename_uuid IS NULL AND original_filename_uuid = %(run_id)s
-    ) runs
+    ) runs WHERE lines_pruned IS NULL
 """
 
 

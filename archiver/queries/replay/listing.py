@@ -46,8 +46,8 @@ def _main_logs(replay: Replay, ask: Ask) -> Listing:
         if days.first is None:
             return Listing(days.total, ())
         found = replay.rows(
-            "SELECT log_id FROM archive.run WHERE flow_key = %(flow_key)s AND created >= %(first)s"
-            " AND created < %(end)s ORDER BY created DESC, log_id DESC OFFSET %(skip)s LIMIT %(limit)s",
+            "SELECT log_id FROM archive.run WHERE flow_key = %(flow_key)s AND created >= %(first)s::timestamptz"
+            " AND created < %(end)s::timestamptz ORDER BY created DESC, log_id DESC OFFSET %(skip)s LIMIT %(limit)s",
             flow_key=ask.flow_key,
             first=days.first,
             end=days.end,

@@ -15,6 +15,7 @@ from archiver import embedded
 from archiver.client import Client, RequestNote
 from archiver.config import Config, Flow
 from archiver.store import Store, connect, migrate
+from archiver.store.days import rezone
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,9 @@ def opened(config: Config, on_request: Callable[[RequestNote], None] | None = No
             name: stack.enter_context(Client(integrator, store.hold, on_request=on_request))
             for name, integrator in config.integrators.items()
         }
-        yield Workplace(config, engine, store, clients, store.register(config.flows))
+        keys = store.register(config.flows)
+        rezone(engine, config.reporting.timezone)
+        yield Workplace(config, engine, store, clients, keys)
 
 
 def _name() -> str:

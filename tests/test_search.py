@@ -295,3 +295,34 @@ def test_the_end_of_a_history_is_told_as_in_the_whole(
     assert len(whole) == 60
     assert {row["turn"] for row in whole} == {None, "broke", "recovered"}
     assert told(store.engine, asking(("sku", "A")), limit) == whole[-limit:]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "indexes"),
+    [
+        ([("sku", "A")], ["fields_idx"]),
+        ([("sku", "7")], ["fields_idx"]),
+        ([("sku", "A"), ("ok", "true")], ["fields_idx"]),
+        ([("sku", "x" * 300)], ["rest_idx"]),
+        ([(None, "A")], ["fields_idx"]),
+        ([("run_id", "run")], ["original_filename_uuid_idx", "fields_idx", "rest_idx"]),
+        ([("log_id", "77")], ["line_202502_pkey", "fields_idx", "rest_idx"]),
+    ],
+)
+def test_a_search_is_answered_by_indexes(store: Store, pairs: list[tuple[str | None, str]], indexes: list[str]) -> None:
+    stored(store, FLOWS[0], [line(1, "2025-02-03T10:00:00+00:00", 2, sku="S1", ok=True)])
+    with store.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO archive.line (flow_key, log_id, created, original_filename_uuid, form, src_hash, fields)"
+            " SELECT 1, n, '2025-02-03', 'run-' || n, 0, 0, jsonb_build_object('sku', 'S' || n, 'ok', n %% 9 = 0)"
+            " FROM generate_series(2, 20000) n"
+        )
+        connection.exec_driver_sql("ANALYZE archive.line")
+    room = sys.modules["archiver.queries.search"]
+    with queries.reading(store.engine) as reader:
+        hunt = room._Hunt(reader, asking(*pairs), oldest_first=False)
+        text = hunt._text(room._BOUNDED, where=hunt._where(), bound="1001")
+        plan = [row["QUERY PLAN"] for row in reader.rows("EXPLAIN " + text, **hunt._bind, most=50)]
+    for name in indexes:
+        assert any(name in step for step in plan), "\n".join(plan)
+    assert not any("Seq Scan on line_202502" in step for step in plan)

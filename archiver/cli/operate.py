@@ -87,8 +87,11 @@ def migrate(
     if sql:
         output.write(store.migration_sql())
         return
-    with daemon.database(call_of(context).any_config()) as engine:
+    config = call_of(context).any_config()
+    with daemon.database(config) as engine:
         before, after = store.migrate(engine)
+        for problem in daemon.build_indexes(engine, config).problems():
+            output.note(problem, "yellow")
         done = f"the schema is up to date: {after}" if before == after else f"schema: {before or 'none'} → {after}"
         if writer is None:
             output.say(done)
@@ -135,7 +138,10 @@ def sync(
     wanted = configured_flows(config, flows or ())
     with stoppable() as stop, daemon.opened(config) as place, progress_shown() as progress:
         reports = daemon.sync(place, wanted, progress=progress, stopping=lambda: bool(stop))
+        built = daemon.build_indexes(place.engine, config, stopping=lambda: bool(stop))
     print_reports(reports)
+    for problem in built.problems():
+        output.note(problem, "yellow")
     if stop:
         return 128 + stop[0]
     return status_of(reports)

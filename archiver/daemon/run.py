@@ -17,6 +17,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from archiver.archive import FlowReport, archive_flow
 from archiver.client import RequestNote
 from archiver.config import Config, Flow
+from archiver.daemon.indexes import IndexBuilder
 from archiver.daemon.notify import notify, watchdog_seconds
 from archiver.daemon.place import Workplace, opened, revive
 from archiver.daemon.schedule import Schedule, first_served
@@ -95,6 +96,7 @@ class Daemon:
         self._crash: Exception | None = None  # of a tick, by a mistake of ours
         self._reviver: threading.Thread | None = None
         self._kept_up = 0.0
+        self._indexes = IndexBuilder(place.engine, place.config, self._stop.is_set)
         self._scheduler = BackgroundScheduler(
             timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
         )
@@ -254,12 +256,13 @@ class Daemon:
             self._working[key] = time.monotonic()
 
     def _upkeep(self) -> None:
-        """A few times a day: partitions for the months ahead, and old passes forgotten."""
+        """A few times a day: partitions for the months ahead, old passes forgotten, indexes that are missing."""
         if self._kept_up and time.monotonic() - self._kept_up < UPKEEP:
             return
         self._kept_up = time.monotonic()
         self._place.store.partitions.ensure_ahead()
         self._place.store.forget_old_passes()
+        self._indexes.start()
 
 
 def _log_report(flow: Flow, report: FlowReport) -> None:

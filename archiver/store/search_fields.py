@@ -25,7 +25,7 @@ from archiver.tables import search_index
 _LOCK = 7_226_172_913
 # What is declared on the partitioned table is done in a moment, once the writers of that moment have ended; it must
 # not make others wait behind it.
-_PATIENCE = "2s"
+_PATIENTLY = "SET LOCAL lock_timeout = '2s'"
 
 LONGEST_NAME = 200  # characters; a search in any field leaves longer ones out
 LONG = 200  # characters of a value that is in `rest` for its length
@@ -60,6 +60,10 @@ class Built(NamedTuple):
     made: list[str]
     failed: dict[str, str]
 
+    def problems(self) -> list[str]:
+        """A line for people about each index that could not be made."""
+        return [f"index {name} could not be made: {reason}" for name, reason in self.failed.items()]
+
 
 def build(engine: Engine, fields: Iterable[str], *, stopping: Callable[[], bool] = lambda: False) -> Built:
     """Make the btrees of these fields where they are missing, the newest month first.
@@ -74,11 +78,13 @@ def build(engine: Engine, fields: Iterable[str], *, stopping: Callable[[], bool]
     with translated(), engine.connect() as guard, guard.begin():
         if not guard.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _LOCK}):
             return built
+        # Another statement also lets go of the last one's snapshot, for which the builds would wait.
+        guard.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
             builder = _Builder(driver, built)
             declared = [field for field in wanted if builder.declare(field)]
-            for partition in builder.partitions():
+            for partition in builder.partitions() if declared else ():
                 for field in declared:
                     if stopping():
                         return built
@@ -117,8 +123,7 @@ class _Builder:
             return True
         return self._tried(
             name,
-            f"SET lock_timeout = '{_PATIENCE}'",
-            f"CREATE INDEX IF NOT EXISTS {{name}} ON ONLY archive.line {_EXPRESSION}",
+            [_PATIENTLY, f"CREATE INDEX IF NOT EXISTS {{name}} ON ONLY archive.line {_EXPRESSION}"],
             name=sql.Identifier(name),
             field=sql.Literal(field),
         )
@@ -129,20 +134,19 @@ class _Builder:
         if self._driver.execute(cast("sql.SQL", _ATTACHED), (f"archive.{whole}", f"archive.{partition}")).fetchone():
             return
         valid = self._valid(name)
-        made = self._tried(
-            name,
-            "SET lock_timeout = 0",
-            *(["DROP INDEX CONCURRENTLY {index}"] if valid is False else []),
-            *([f"CREATE INDEX CONCURRENTLY {{name}} ON {{table}} {_EXPRESSION}"] if not valid else []),
-            f"SET lock_timeout = '{_PATIENCE}'",
-            "ALTER INDEX {whole} ATTACH PARTITION {index}",
-            name=sql.Identifier(name),
-            index=sql.Identifier("archive", name),
-            whole=sql.Identifier("archive", whole),
-            table=sql.Identifier("archive", partition),
-            field=sql.Literal(field),
-        )
-        if made:
+        parts = {
+            "name": sql.Identifier(name),
+            "index": sql.Identifier("archive", name),
+            "whole": sql.Identifier("archive", whole),
+            "table": sql.Identifier("archive", partition),
+            "field": sql.Literal(field),
+        }
+        if valid is False and not self._tried(name, "DROP INDEX CONCURRENTLY {index}", **parts):
+            return
+        create = f"CREATE INDEX CONCURRENTLY {{name}} ON {{table}} {_EXPRESSION}"
+        if not valid and not self._tried(name, create, **parts):
+            return
+        if self._tried(name, [_PATIENTLY, "ALTER INDEX {whole} ATTACH PARTITION {index}"], **parts):
             self._built.made.append(name)
             self._changed.add(partition)
 
@@ -155,10 +159,15 @@ class _Builder:
         row = self._driver.execute(cast("sql.SQL", _VALID), (f"archive.{name}",)).fetchone()
         return None if row is None else bool(row[0])
 
-    def _tried(self, what: str, /, *statements: str, **parts: sql.Composable) -> bool:
+    def _tried(self, what: str, /, statements: str | list[str], **parts: sql.Composable) -> bool:
+        """Run a statement by itself, or several in one transaction; answers whether that went well."""
         try:
-            for statement in statements:
-                self._driver.execute(sql.SQL(cast("Any", statement)).format(**parts))
+            if isinstance(statements, str):
+                self._driver.execute(sql.SQL(cast("Any", statements)).format(**parts))
+            else:
+                with self._driver.transaction():
+                    for statement in statements:
+                        self._driver.execute(sql.SQL(cast("Any", statement)).format(**parts))
         except psycopg.Error as exc:
             if self._driver.closed:
                 raise

@@ -10,6 +10,7 @@ from archiver.queries.details import Body, body_of, details_named, raw_of
 from archiver.queries.flows import FlowRow, flows, key_of
 from archiver.queries.health import Health, health, health_columns, judge
 from archiver.queries.history import history
+from archiver.queries.kinds import Affected, ErrorFilter, affected, error_groups
 from archiver.queries.months import (
     MONTHLY,
     Month,
@@ -28,8 +29,10 @@ from archiver.queries.statement import StatementRefused, statement
 __all__ = [
     "LOG_TYPES",
     "MONTHLY",
+    "Affected",
     "Body",
     "Criterion",
+    "ErrorFilter",
     "FlowRow",
     "Health",
     "Json",
@@ -41,10 +44,12 @@ __all__ = [
     "Search",
     "StatementRefused",
     "Value",
+    "affected",
     "body_of",
     "details_named",
     "details_of",
     "erased",
+    "error_groups",
     "field_names",
     "files_of",
     "flows",

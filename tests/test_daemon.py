@@ -26,6 +26,8 @@ from archiver.config import Flow
 from archiver.daemon.notify import notify, watchdog_seconds
 from archiver.daemon.schedule import Schedule, first_served
 from archiver.demo.faults import Faults, Hang, Latency
+from archiver.store import Store, connect, migrate
+from archiver.store.leases import Leases
 from tests.system.story import Story, small_flows, told
 from tests.system.test_archive import wait_for as wait_within
 
@@ -110,6 +112,21 @@ def test_no_integrator_takes_the_workers_of_the_others() -> None:
     assert first_served([8, 9, 10], integrators, Counter(hangs=3), 4) == [10]
     assert first_served([8, 9], integrators, Counter(hangs=3), 4) == []  # the last worker is for others
     assert first_served([8, 9], integrators, Counter(), 1) == [8]
+
+
+def test_a_flow_that_another_process_works_on_is_not_due(database: str) -> None:
+    engine = connect(database)
+    migrate(engine)
+    with Leases(engine, "another") as leases:
+        store = Store(engine, owner="this one")
+        key = store.register((FLOW,))[FLOW]
+        assert store.due([key])[key] <= 0
+        lease = leases.claim(key)
+        assert lease is not None
+        assert 0 < store.due([key])[key] <= 15
+        leases.release(lease)
+        assert store.due([key])[key] <= 0
+    engine.dispose()
 
 
 # --- sd_notify ---
@@ -303,7 +320,7 @@ def test_a_signal_while_the_database_hangs(tmp_path: Path, database: str) -> Non
             Client.list_logs = lambda *_, **__: threading.Event().wait()
             run.STALLED = 2.0
             """,
-            "no progress for 0 minutes in flow price, stock",
+            "no progress for 0 minutes in flow",
         ),
     ],
     ids=["dead scheduler", "tick that crashes", "stalled turn"],

@@ -195,7 +195,7 @@ def test_a_cron_that_cannot_work_is_refused(text: str) -> None:
 
 
 def test_cron_days_are_the_days_that_the_scheduler_fires_on() -> None:
-    from apscheduler.triggers.cron import CronTrigger  # type: ignore[import-untyped]
+    from apscheduler.triggers.cron import CronTrigger
 
     fires = CronTrigger.from_crontab(crontab("0 9 * * 1"), timezone=UTC).get_next_fire_time(
         None, datetime(2024, 1, 2, tzinfo=UTC)

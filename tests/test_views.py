@@ -164,7 +164,8 @@ def test_logs_lead_to_their_kind_of_error(store: Store, database: str) -> None:
     assert asked(
         database,
         "SELECT g.template, g.error_class, g.occurrences, g.runs_hit, g.sample, count(l.log_id)"
-        " FROM reporting.error_group g LEFT JOIN reporting.line l ON l.flow_key = g.flow_key AND l.error_fingerprint = g.fingerprint"
+        " FROM reporting.error_group g"
+        " LEFT JOIN reporting.line l ON l.flow_key = g.flow_key AND l.error_fingerprint = g.fingerprint"
         " GROUP BY 1, 2, 3, 4, 5 ORDER BY 1",
     ) == [
         ("", "other", 1, 1, "", 1),

@@ -187,6 +187,17 @@ def test_a_crash_is_an_answer_without_a_word_of_it(url: str, monkeypatch: pytest
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
+def test_answers_do_not_wait_for_the_network_to_ask_again(url: str) -> None:
+    """Without TCP_NODELAY every answer on a connection that is kept takes 40 ms more."""
+    times = []
+    with requests.Session() as session:
+        for _ in range(21):
+            began = time.perf_counter()
+            session.get(f"{url}/static/app.css", timeout=5)
+            times.append(time.perf_counter() - began)
+    assert sorted(times)[10] < 0.03
+
+
 # --- hostile clients ------------------------------------------------------------------------------------------------
 
 

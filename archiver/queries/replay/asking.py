@@ -50,6 +50,14 @@ class Replay:
 
     connection: Connection
     memory: Memory
+    seconds: float
+
+    @contextmanager
+    def given(self, seconds: float) -> Iterator[None]:
+        """Each statement of the block may take so long, if that is longer than usual."""
+        _limit(self.connection, max(seconds, self.seconds))
+        yield
+        _limit(self.connection, self.seconds)
 
     def rows(self, statement: str, **bind: Any) -> list[Any]:
         """All rows of a statement, as tuples."""
@@ -66,11 +74,15 @@ def asking(engine: Engine, memory: Memory, *, seconds: float) -> Iterator[Replay
     ways = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
     try:
         with engine.connect().execution_options(**ways) as connection, connection.begin():
-            connection.execute(
-                text("SELECT set_config('statement_timeout', :timeout, true)"), {"timeout": f"{seconds * 1000:.0f}"}
-            )
-            yield Replay(connection, memory)
+            _limit(connection, seconds)
+            yield Replay(connection, memory, seconds)
     except (psycopg.errors.QueryCanceled, DBAPIError) as exc:
         if isinstance(exc, DBAPIError) and not isinstance(exc.orig, psycopg.errors.QueryCanceled):
             raise
         raise TooBroad(f"the archive could not answer within {seconds:g} s; ask for less") from exc
+
+
+def _limit(connection: Connection, seconds: float) -> None:
+    """How long each statement may take from now on, in this transaction."""
+    bind = {"timeout": f"{seconds * 1000:.0f}"}
+    connection.execute(text("SELECT set_config('statement_timeout', :timeout, true)"), bind)

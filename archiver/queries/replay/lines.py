@@ -15,6 +15,7 @@ from archiver.queries.replay.searching import searched
 
 SHORT = 3000  # lines that are sorted for each page
 STRIDE = 500
+PLACING = 30.0  # seconds for finding the places of one long run, once
 
 
 class _Piece(NamedTuple):
@@ -99,7 +100,8 @@ def _cut(replay: Replay, flow_key: int, piece: _Piece) -> list[dict[str, object]
         return [line_log(row) for row in replay.rows(f"SELECT {LINE} {_OF_RUN} {_ORDER}", **bind)]
     key = ("run", flow_key, piece.run_id, piece.lines)
     if not replay.memory.knows(key):
-        found = replay.rows(_PLACES, flow_key=flow_key, run_id=piece.run_id)
+        with replay.given(PLACING):
+            found = replay.rows(_PLACES, flow_key=flow_key, run_id=piece.run_id)
         replay.memory.fill(key, [(n, (created, log_id)) for n, created, log_id in found])
     before, upper = replay.memory.before(key, piece.skip)
     lower = replay.memory.after(key, piece.skip + piece.take)

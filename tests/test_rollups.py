@@ -6,7 +6,8 @@ from __future__ import annotations
 import contextlib
 import json
 import random
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -300,3 +301,51 @@ def test_archives_from_before_are_recognised_step_by_step(
         assert steps > 10
     assert wrong(database) == []
     assert busy or snapshot(database) == before
+
+
+def recognised(store: Store, keys: Iterable[int]) -> None:
+    """What the next turns of these flows do about failed logs of before."""
+    for key in keys:
+        lease = store.leases.claim(key)
+        assert lease is not None
+        backlog, more = Backlog(), True
+        while more:
+            with store.writing(lease) as writer:
+                more = backlog.step(writer)
+        store.leases.release(lease)
+
+
+def test_an_archive_of_the_first_schema_gets_all_of_it(store: Store, database: str) -> None:
+    sources = filled(store, database, 4)
+    before = snapshot(database)
+    migrate(store.engine, "0001")
+    migrate(store.engine)
+    with psycopg.connect(database) as connection:
+        assert connection.execute("SELECT count(*) FROM archive.error_group").fetchone() == (0,)
+    assert snapshot(database)[0] == before[0], "days need no turn"
+    recognised(store, sources)
+    assert wrong(database) == []
+    assert snapshot(database) == before
+
+
+def test_days_are_not_cut_while_somebody_writes(store: Store, database: str) -> None:
+    """The writer that had the lock first cuts in the old zone, and then all is cut anew; the next one uses the new."""
+    (key,) = registered(store, "price")
+    lease = store.leases.claim(key)
+    assert lease is not None
+    late = {"created": "1740868200000", "finished": "1740868260000", "state": 3, "status": 2}  # 22:30 UTC
+    with store.writing(lease) as writer:
+        writer.put_runs([parse_run({**late, "id": 1, "filename_uuid": "run-1"})])
+        other = threading.Thread(target=rezone, args=(store.engine, "Europe/Istanbul"))
+        other.start()
+        other.join(0.5)
+        assert other.is_alive()
+        writer.put_lines([], (1, "run-1", "2025-03-01T22:30:00+00:00"))
+    other.join(30)
+    assert wrong(database) == []
+    with store.writing(lease) as writer:
+        writer.put_runs([parse_run({**late, "id": 2, "filename_uuid": "run-2"})])
+    assert wrong(database) == []
+    with psycopg.connect(database) as connection:
+        days = connection.execute("SELECT day::text, runs FROM reporting.run_daily").fetchall()
+    assert days == [("2025-03-02", 2)]

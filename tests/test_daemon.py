@@ -397,7 +397,7 @@ def test_fifty_flows_with_four_workers(tmp_path: Path, database: str) -> None:
         told(tmp_path, database, flows=flows, faults=faults) as story,
         daemon(story, inject="run.TICK, run.DEAD = 20.0, 100.0") as process,
     ):
-        wait_for(lambda: len(polled(story)) == 50)  # with the ticks alone it would be 12 × 20 s
+        wait_for(lambda: len(polled(story)) == 50, 180)  # with the ticks alone it would be 12 × 20 s
         assert stop(process) < 25
 
 

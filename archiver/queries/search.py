@@ -130,9 +130,8 @@ _ORDERED = """
 _EVERY = "SELECT {key} FROM archive.line l WHERE {where} ORDER BY {order}"
 _ODD = "SELECT {key}, rest ->> '$json' AS odd, {each} FROM archive.line l WHERE {where} ORDER BY {order}"
 
-# Of a cursor all rows are wanted, too, and compiling takes longer than any answer here.
 _KNOWN = f"""
-    SELECT set_config('cursor_tuple_fraction', '1', true), set_config('jit', 'off', true),
+    SELECT
         ARRAY(
             SELECT flow_key FROM archive.flow
             WHERE %(keys)s::int[] IS NULL OR flow_key = ANY(%(keys)s) ORDER BY flow_key

@@ -89,6 +89,7 @@ class Daemon:
         self._schedules = {key: Schedule(flow, seed=key) for key, flow in self._flows.items()}
         self._pool = ThreadPoolExecutor(place.config.workers, thread_name_prefix="flow")
         self._lock = threading.Lock()
+        self._choosing = threading.Lock()  # one looks at what is due at a time
         self._working: dict[int, float] = {}  # flow key → time of its last step, by the monotonic clock
         self._waiting = False  # flows are due that no worker was idle for
         self._ticked = time.monotonic()
@@ -126,7 +127,8 @@ class Daemon:
         if silent > DEAD or not self._scheduler.running:
             raise Stalled("the scheduler has stopped ticking")
         if silent > LATE:
-            self._tick_now()
+            with suppress(JobLookupError):  # the scheduler is shut down
+                self._scheduler.modify_job("tick", next_run_time=datetime.now(UTC))
         with self._lock:
             stalled = [self._flows[key].name for key, at in self._working.items() if now - at > STALLED]
         if stalled:
@@ -153,18 +155,19 @@ class Daemon:
             time.sleep(0.02)
         return False
 
-    def _tick_now(self) -> None:
-        with suppress(JobLookupError):  # the scheduler is shut down
-            self._scheduler.modify_job("tick", next_run_time=datetime.now(UTC))
-
     def _tick(self) -> None:
-        """Hand the flows that are due to the workers, the longest overdue first, as long as there are idle ones."""
         self._ticked = time.monotonic()
+        self._round()
+        self._ticked = time.monotonic()
+
+    def _round(self) -> None:
+        """One look at what is due. Workers that have become free while flows waited do not wait for the tick."""
         if self._stop.is_set():
             return
         try:
-            self._hand_out()
-            self._upkeep()
+            with self._choosing:
+                self._hand_out()
+                self._upkeep()
         except ArchiverError as exc:
             self._note_trouble(str(exc))
             self._revive()
@@ -173,7 +176,6 @@ class Daemon:
             log.exception("tick crashed")
         else:
             self._note_trouble("")
-        self._ticked = time.monotonic()
 
     def _note_trouble(self, trouble: str) -> None:
         """Once when it begins and once when it is over, not at every tick."""
@@ -196,6 +198,7 @@ class Daemon:
             log.error("the embedded Postgres cannot be started again", error=str(exc))
 
     def _hand_out(self) -> None:
+        """Give the flows that are due to the workers, the longest overdue first, as long as there are idle ones."""
         with self._lock:
             working = set(self._working)
         workers = self._place.config.workers
@@ -248,8 +251,8 @@ class Daemon:
             log.exception("turn crashed", flow=flow.name)
         finally:
             self._end(key)
-            if self._waiting and not self._stop.is_set():
-                self._tick_now()
+            if self._waiting:
+                self._round()
 
     def _note_step(self, key: int) -> None:
         with self._lock:

@@ -15,7 +15,6 @@ from archiver.demo.mishaps import LINE_MISHAPS
 from archiver.messages import CLASSES as KNOWN_CLASSES
 from tests.system.story import Story, small_flows, told
 
-NOW = datetime.now(UTC)
 CLASS = {mishap.code: mishap.kind for mishap in LINE_MISHAPS}
 
 
@@ -40,7 +39,7 @@ def asked(story: Story, *arguments: str) -> list[dict[str, Any]]:
 
 
 def test_errors_are_those_of_the_world(tmp_path: Path, database: str) -> None:
-    with told(tmp_path, database, flows=small_flows("price", "stock", failed=0.3), now=NOW) as story:
+    with told(tmp_path, database, flows=small_flows("price", "stock", failed=0.3), now=datetime.now(UTC)) as story:
         story.configure(search_fields=["sku", "no_such_field"])
         assert story.run("errors").returncode == 2, "there is no archive yet"
         assert story.run("sync").returncode == 0
@@ -92,7 +91,7 @@ def test_the_classes_of_the_help_are_those_of_the_rules() -> None:
 
 @pytest.mark.parametrize("zone", ["Europe/Istanbul", "America/New_York"])
 def test_the_configured_time_zone_cuts_the_days(tmp_path: Path, database: str, zone: str) -> None:
-    with told(tmp_path, database, flows=small_flows("price"), now=NOW) as story:
+    with told(tmp_path, database, flows=small_flows("price"), now=datetime.now(UTC)) as story:
         assert story.run("sync").returncode == 0
         path = story.configure()
         path.write_text(json.dumps({**json.loads(path.read_text()), "reporting": {"timezone": zone}}))

@@ -52,9 +52,16 @@ def _flow_key() -> Column[int]:
     return Column("flow_key", Integer, ForeignKey("archive.flow.flow_key"), nullable=False)
 
 
-def _failed(table: str) -> Index:
+def _failed(table: str, include: tuple[str, ...] = ()) -> Index:
     """Failed logs by kind of error, newest last."""
-    return Index(f"{table}_failed_idx", "flow_key", "error_key", "created", postgresql_where=text("status = 3"))
+    return Index(
+        f"{table}_failed_idx",
+        "flow_key",
+        "error_key",
+        "created",
+        postgresql_where=text("status = 3"),
+        postgresql_include=list(include),
+    )
 
 
 def _log_columns() -> list[Column[object]]:
@@ -123,6 +130,7 @@ run = Table(
     Column("lines_pruned", Boolean),
     Column("details_pruned", Boolean),
     PrimaryKeyConstraint("flow_key", "log_id"),
+    Index(None, "created"),
     Index(None, "flow_key", "created"),
     Index(None, "flow_key", "filename_uuid"),
     Index(None, "flow_key", "status", "created"),
@@ -158,7 +166,7 @@ line = Table(
     PrimaryKeyConstraint("log_id", "flow_key", "created"),
     Index(None, "flow_key", "original_filename_uuid"),
     Index(None, "flow_key", "created"),
-    _failed("line"),
+    _failed("line", include=("original_filename_uuid",)),
     Index("line_fields_idx", "fields", postgresql_using="gin", postgresql_ops={"fields": "jsonb_path_ops"}),
     Index(
         "line_rest_idx",

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from archiver.queries.reader import Reader, Row
 
-LOOKED_AT = 2000  # newest failed lines of a kind whose fields are looked at
+LOOKED_AT = 500  # newest failed lines of a kind whose fields are looked at
 VALUES = 5  # of a field that are named
 
 
@@ -28,31 +28,34 @@ _EVER = """
         AND (%(classes)s::text[] IS NULL OR error_class = ANY(%(classes)s))
     ORDER BY occurrences DESC, last_seen_at DESC, flow_key, fingerprint LIMIT %(limit)s
 """
-# Of each kind that happened since then, the failed logs since then, by the index on them; a step or a run counts where
-# no line of its run has the kind, as in reporting.error_group.
+# A kind that first happened since then is counted already. Of the others the failed logs since then, by the index on
+# them; a step or a run counts where no line of its run has the kind, as in reporting.error_group.
 _SINCE = """
     WITH kind AS MATERIALIZED (
-        SELECT flow_key, fingerprint AS key FROM archive.error_group
+        SELECT flow_key, fingerprint AS key, first_seen_at >= %(since)s AS is_new, occurrences, runs_hit
+        FROM archive.error_group
         WHERE last_seen_at >= %(since)s
             AND (%(flow_keys)s::int[] IS NULL OR flow_key = ANY(%(flow_keys)s))
             AND (%(classes)s::text[] IS NULL OR error_class = ANY(%(classes)s))
     ), hit AS (
         SELECT k.flow_key, k.key, l.original_filename_uuid AS run_id, count(*) AS lines, 0 AS steps, 0 AS runs
         FROM kind k JOIN archive.line l ON l.flow_key = k.flow_key AND l.error_key = k.key AND l.status = 3
-            AND l.created >= %(since)s GROUP BY 1, 2, 3
+            AND l.created >= %(since)s WHERE NOT k.is_new GROUP BY 1, 2, 3
         UNION ALL
         SELECT k.flow_key, k.key, coalesce(s.original_filename_uuid, s.run_log_id::text), 0, count(*), 0
         FROM kind k JOIN archive.step s ON s.flow_key = k.flow_key AND s.error_key = k.key AND s.status = 3
-            AND s.created >= %(since)s GROUP BY 1, 2, 3
+            AND s.created >= %(since)s WHERE NOT k.is_new GROUP BY 1, 2, 3
         UNION ALL
         SELECT k.flow_key, k.key, coalesce(r.filename_uuid, r.original_filename_uuid, r.log_id::text), 0, 0, count(*)
         FROM kind k JOIN archive.run r ON r.flow_key = k.flow_key AND r.error_key = k.key AND r.status = 3
-            AND r.created >= %(since)s GROUP BY 1, 2, 3
+            AND r.created >= %(since)s WHERE NOT k.is_new GROUP BY 1, 2, 3
     ), by_run AS (
         SELECT flow_key, key, coalesce(nullif(sum(lines), 0), nullif(sum(steps), 0), sum(runs)) AS n
         FROM hit GROUP BY flow_key, key, run_id
     ), counted AS (
         SELECT flow_key, key, sum(n)::bigint AS occurrences, count(*) AS runs_hit FROM by_run GROUP BY 1, 2
+        UNION ALL
+        SELECT flow_key, key, occurrences, runs_hit FROM kind WHERE is_new
     )
     SELECT g.first_seen_at, g.last_seen_at, g.flow_key, g.flow_name, g.fingerprint, g.sample, c.occurrences,
         c.runs_hit, g.error_class, g.template, g.version

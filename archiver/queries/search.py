@@ -22,7 +22,7 @@ from archiver.tables import search_index
 ODD = "$json"  # the name under which `rest` keeps what jsonb cannot hold: archiver.logs.exact.RAW
 FEW = 1_000  # lines that are sorted in one go
 MANY = 10_000  # of a month
-RECENT = 5_000  # lines that are looked through one by one
+RECENT = (1_000, 8_000)  # lines that are looked through one by one: for values that every other line has, or one of 100
 
 _STATUSES = {"in_progress": [1], "success": [2], "failed": [3], "empty": [4]}
 
@@ -195,10 +195,11 @@ class _Hunt:
                 yield from found
                 return
         if limit is not None and limit <= FEW:
-            recent = self._recent(limit)
-            if len(recent) == limit:
-                yield from recent
-                return
+            for count in RECENT:
+                recent = self._recent(limit, count)
+                if len(recent) == limit:
+                    yield from recent
+                    return
         yield from self._by_month(limit)
 
     def _by_month(self, limit: int | None) -> Iterator[Key]:
@@ -236,10 +237,10 @@ class _Hunt:
         rows = self._reader.rows(text, **self._bind, most=most)
         return [_key(row) for row in rows], rows[0]["found"] if rows else 0
 
-    def _recent(self, limit: int) -> list[Key]:
+    def _recent(self, limit: int, count: int) -> list[Key]:
         spans = [one for one in self._scope if one.startswith("l.created")]
         text = self._text(_RECENT, where=self._where(), span=" AND ".join(spans) or "TRUE")
-        each = max(200, RECENT // len(self._flows))
+        each = max(50, count // len(self._flows))
         rows = self._reader.rows(text, **self._bind, keys=self._flows, each=each, most=limit)
         return [_key(row) for row in rows]
 

@@ -14,7 +14,8 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import Engine
 
-from archiver.store import migrate
+from archiver.store import Store, migrate
+from archiver.store.backlog import Backlog, owed
 from archiver.store.partitions import after
 
 HERE = Path(__file__).parent
@@ -44,6 +45,8 @@ def generate(engine: Engine, dsn: str, runs: int, lines: int, end: datetime) -> 
             connection.execute("VACUUM (ANALYZE)")
         with _told("migrations"):
             migrate(engine)
+        with _told("kinds of errors"):
+            _recognise(engine)
         with _told("vacuum analyze"):
             connection.execute("VACUUM (ANALYZE)")
 
@@ -62,6 +65,20 @@ def _partition(connection: Connection, month: str) -> None:
             sql.Identifier(f"line_{month.replace('-', '')}"), f"{month}-01 00:00+00", f"{after(month)}-01 00:00+00"
         )
     )
+
+
+def _recognise(engine: Engine) -> None:
+    """Give failed logs their kinds of errors, as the next turn of each flow would."""
+    store = Store(engine, "generator")
+    for key in range(1, 11):
+        lease = store.leases.claim(key)
+        assert lease is not None
+        backlog, more = Backlog(), owed(engine, key)
+        while more:
+            with store.writing(lease) as writer:
+                more = backlog.step(writer)
+        store.leases.release(lease)
+    store.leases.close()
 
 
 def _run(connection: Connection, name: str, **values: object) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from archiver import queries
 from archiver.config import Flow
 from archiver.logs import Row, parse_line, parse_run
 from archiver.store import Store, connect, migrate
@@ -174,3 +175,25 @@ def test_logs_lead_to_their_kind_of_error(store: Store, database: str) -> None:
     ]
     assert asked(database, "SELECT message, error_fingerprint IS NOT NULL FROM reporting.step") == [("Timed out", True)]
     assert asked(database, "SELECT message, failed_line_count FROM reporting.run") == [("SKU A1 not found", 4)]
+
+
+def test_of_many_affected_values_the_newest_are_looked_at(
+    store: Store, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = datetime(2025, 3, 1, tzinfo=UTC)
+    line = {"original_filename_uuid": "run-1", "state": 3, "status": 3, "message": "no"}
+    lines = [
+        {**line, "id": n, "created": f"2025-03-01T00:00:0{n}+00:00", "sku": sku}
+        for n, sku in enumerate(["A", "A", "B", 7, "B", None])
+    ]
+    put(store, "price", [run(1, began, 3)], run_1=lines)
+    with queries.reading(store.engine) as reader:
+        (group,) = queries.error_groups(reader, queries.ErrorFilter())
+        assert queries.affected(reader, group, []) == queries.affected(reader, group, ["size"]) == []
+        everything = queries.Affected("sku", 4, ("A", "B", None, 7), is_complete=True)
+        assert queries.affected(reader, group, ["size", "sku"]) == [everything]
+        monkeypatch.setattr("archiver.queries.kinds.LOOKED_AT", 3)
+        newest = queries.Affected("sku", 3, (None, "B", 7), is_complete=False)
+        assert queries.affected(reader, group, ["sku"]) == [newest]
+        late = queries.affected(reader, group, ["sku"], began + timedelta(seconds=4))
+        assert late == [queries.Affected("sku", 2, (None, "B"), is_complete=True)]

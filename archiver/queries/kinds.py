@@ -77,12 +77,14 @@ def error_groups(reader: Reader, which: ErrorFilter, limit: int | None = None) -
     )
 
 
+# Where the newest lines begin, the index alone says; then only their rows are read.
 _AFFECTED = """
     WITH newest AS MATERIALIZED (
         SELECT coalesce(fields, '{}') || coalesce(rest, '{}') AS beside FROM archive.line
-        WHERE flow_key = %(flow_key)s AND status = 3 AND error_key = %(key)s
-            AND (%(since)s::timestamptz IS NULL OR created >= %(since)s)
-        ORDER BY created DESC LIMIT %(most)s
+        WHERE flow_key = %(flow_key)s AND status = 3 AND error_key = %(key)s AND created >= greatest(%(since)s, (
+            SELECT created FROM archive.line WHERE flow_key = %(flow_key)s AND status = 3 AND error_key = %(key)s
+            ORDER BY created DESC OFFSET %(most)s - 1 LIMIT 1
+        ), '-infinity')
     ), counted AS (
         SELECT name, beside -> name AS value, count(*) AS n
         FROM newest CROSS JOIN unnest(%(fields)s::text[]) name WHERE beside ? name GROUP BY 1, 2

@@ -322,20 +322,22 @@ class Ledger:
 
     def recognise(self, log_type: int, hits: Sequence[Hit]) -> None:
         """Stored logs of one type, none of which had a kind of error, get theirs."""
-        self._set_keys(log_type, [(hit.log_id, hit.created, hit.key) for hit in hits])
+        done = self._set_keys(log_type, [(hit.log_id, hit.created, hit.key) for hit in hits])
+        assert done == len(hits), "a log that was just read is not there"  # noqa: S101 - else it would be read for ever
         errors.move(self._cursor, self._flow_key, (), hits)
 
-    def _set_keys(self, log_type: int, keys: Sequence[tuple[int, str, int | None]]) -> None:
-        """The `error_key` of logs, given with their id and their time."""
+    def _set_keys(self, log_type: int, keys: Sequence[tuple[int, str, int | None]]) -> int:
+        """The `error_key` of logs, given with their id and their time; answers how many there were."""
         if keys:
-            self._run(
+            return self._run(
                 f"UPDATE archive.{errors.TABLES[log_type]} l SET error_key = one.key"
                 " FROM unnest(%(ids)s::bigint[], %(times)s::timestamptz[], %(keys)s::bigint[]) AS one(id, created, key)"
                 " WHERE l.flow_key = %(flow_key)s AND l.log_id = one.id AND l.created = one.created",
                 ids=[log_id for log_id, _, _ in keys],
                 times=[moment for _, moment, _ in keys],
                 keys=[key for _, _, key in keys],
-            )
+            ).rowcount
+        return 0
 
     def _put(
         self,

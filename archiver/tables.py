@@ -152,6 +152,7 @@ step = Table(
     Column("error_key", BigInteger),
     PrimaryKeyConstraint("flow_key", "log_id"),
     Index(None, "flow_key", "run_log_id"),
+    Index(None, "created"),
     _failed("step"),
 )
 

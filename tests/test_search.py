@@ -176,7 +176,7 @@ def test_a_search_finds_exactly_the_lines_that_have_the_value(store: Store, seed
 def small(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, Row]]:
     """An archive in which a few lines are many already, so that every way of finding them is gone."""
     room = sys.modules["archiver.queries.search"]
-    for name, value in (("FEW", 6), ("MANY", 12), ("RECENT", (200, 400))):
+    for name, value in (("FEW", 6), ("MANY", 12), ("RECENT", 200), ("RECENT_MORE", 400)):
         monkeypatch.setattr(room, name, value)
     chance = random.Random(11)
     truth: list[tuple[int, Row]] = []

@@ -20,9 +20,13 @@ from archiver.queries.reader import BATCH, Reader, Row
 from archiver.tables import search_index
 
 ODD = "$json"  # the name under which `rest` keeps what jsonb cannot hold: archiver.logs.exact.RAW
-FEW = 1_000  # lines that are sorted in one go
+FEW = 500  # lines that are sorted in one go
 MANY = 10_000  # of a month
-RECENT = (1_000, 8_000)  # lines that are looked through one by one: for values that every other line has, or one of 100
+# Lines that are looked through one by one; more where one of so many has the value, else an index is quicker.
+RECENT = 1_000
+RECENT_MORE = 8_000
+WORTH_MORE = 150
+
 
 _STATUSES = {"in_progress": [1], "success": [2], "failed": [3], "empty": [4]}
 
@@ -195,11 +199,12 @@ class _Hunt:
                 yield from found
                 return
         if limit is not None and limit <= FEW:
-            for count in RECENT:
-                recent = self._recent(limit, count)
-                if len(recent) == limit:
-                    yield from recent
-                    return
+            recent = self._recent(limit, RECENT)
+            if limit > len(recent) >= RECENT // WORTH_MORE:
+                recent = self._recent(limit, RECENT_MORE)
+            if len(recent) == limit:
+                yield from recent
+                return
         yield from self._by_month(limit)
 
     def _by_month(self, limit: int | None) -> Iterator[Key]:

@@ -16,6 +16,7 @@ import psycopg
 
 from archiver import embedded
 from archiver.store import connect
+from archiver.store.search_fields import build
 from benchmarks.reading.generate import generate
 
 
@@ -25,6 +26,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, help="else one for 20 lines")
     parser.add_argument("--dir", type=Path, default=Path(tempfile.gettempdir()) / "archiver-reading")
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--declare", metavar="FIELD", action="append", default=[], help="as search_fields does")
     parser.add_argument("--only", choices=["generate", "measure"])
     asked = parser.parse_args()
     asked.dir.mkdir(mode=0o711, parents=True, exist_ok=True)
@@ -36,6 +38,7 @@ def main() -> int:
         if asked.only != "generate":
             from benchmarks.reading.measure import measure
 
+            build(engine, asked.declare)
             measure(engine, asked.rounds)
         engine.dispose()
     return 0

@@ -22,5 +22,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("DROP INDEX archive.line_odd_idx, archive.line_rest_idx, archive.run_going_idx")
+    op.execute(
+        "DROP INDEX archive.line_odd_idx, archive.line_rest_idx, archive.run_going_idx, archive.step_created_idx"
+    )
     op.execute("DROP TABLE archive.field")

@@ -24,3 +24,5 @@ CREATE INDEX line_odd_idx ON archive.line (flow_key, created) WHERE rest ? '$jso
 
 -- Runs that go on: asked for by their state they are few among all.
 CREATE INDEX run_going_idx ON archive.run (flow_key, created) WHERE state IS DISTINCT FROM 3;
+-- Steps of a day, over all flows.
+CREATE INDEX step_created_idx ON archive.step (created);

@@ -332,6 +332,55 @@ login_hold = Table(
     Column("reason", Text, nullable=False),
 )
 
+audit = Table(
+    "audit",
+    metadata,
+    Column("audit_id", BigInteger, Identity(always=True), primary_key=True),
+    _flow_key(),
+    Column("started_at", Time, nullable=False),
+    Column("ended_at", Time, nullable=False, server_default=text("now()")),
+    Column("scope", JSONB, nullable=False),
+    Column("counts", JSONB, nullable=False),
+    Column("frontier", Time),
+    Index(None, "flow_key", "ended_at"),
+)
+
+finding = Table(
+    "finding",
+    metadata,
+    _flow_key(),
+    Column("log_type", SmallInteger, nullable=False),
+    Column("log_id", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("run_log_id", BigInteger),
+    Column("created", Time),
+    Column("what", Text, nullable=False),
+    Column("found_at", Time, nullable=False, server_default=text("now()")),
+    Column("cleared_at", Time),
+    PrimaryKeyConstraint("flow_key", "log_type", "log_id", "kind"),
+)
+
+acknowledgement = Table(
+    "acknowledgement",
+    metadata,
+    _flow_key(),
+    Column("gap_id", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("acknowledged_by", Text, nullable=False),
+    Column("acknowledged_at", Time, nullable=False, server_default=text("now()")),
+    PrimaryKeyConstraint("flow_key", "gap_id"),
+)
+
+rate_share = Table(
+    "rate_share",
+    metadata,
+    Column("integrator", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("fraction", Double, nullable=False),
+    Column("held_until", Time, nullable=False),
+    PrimaryKeyConstraint("integrator", "owner"),
+)
+
 
 def search_index(partition: str, name: str) -> str:
     """What the btree of a field that is declared for search is called, on `line` or a partition of it. Such indexes

@@ -27,6 +27,7 @@ from archiver.cli import (
     evidence,
     export,
     forget,
+    gaps,
     operate,
     prune,
     read,
@@ -36,7 +37,7 @@ from archiver.cli import (
     status,
 )
 from archiver.cli.call import Call
-from archiver.cli.options import DATABASE
+from archiver.cli.options import DATABASE, READ
 from archiver.cli.output import PipeClosed
 from archiver.cli.words import clean_lines
 from archiver.errors import ArchiverError, ConfigError, Stalled
@@ -69,6 +70,7 @@ for room in (
 ):
     app.add_typer(room)
 app.add_typer(db.db, name="db", rich_help_panel=DATABASE)
+app.add_typer(gaps.gaps, name="gaps", rich_help_panel=READ)
 app.add_typer(bi.bi, name="bi", rich_help_panel=DATABASE)
 
 

@@ -8,6 +8,8 @@ from archiver.queries.criteria import Criterion, NotSearched
 from archiver.queries.details import TYPES as LOG_TYPES
 from archiver.queries.details import Body, body_of, details_named, raw_of
 from archiver.queries.flows import FlowRow, flows, key_of
+from archiver.queries.gaps import KINDS as KINDS_OF_GAPS
+from archiver.queries.gaps import gaps
 from archiver.queries.health import Health, health, health_columns, judge
 from archiver.queries.history import history
 from archiver.queries.kinds import Affected, ErrorFilter, affected, error_groups
@@ -27,6 +29,7 @@ from archiver.queries.search import Search, field_names, line_columns, search
 from archiver.queries.statement import StatementRefused, statement
 
 __all__ = [
+    "KINDS_OF_GAPS",
     "LOG_TYPES",
     "MONTHLY",
     "Affected",
@@ -53,6 +56,7 @@ __all__ = [
     "field_names",
     "files_of",
     "flows",
+    "gaps",
     "health",
     "health_columns",
     "history",

@@ -11,33 +11,44 @@ from archiver.queries.reader import Reader, Row
 
 OVERDUE = timedelta(hours=1)  # nobody has polled a flow that was due this long ago: is the daemon running?
 
-# The tables are looked through once for all flows; a flow with little to tell costs nothing more.
+# What is missing is looked up once for all flows; a flow with little to tell costs nothing more.
 _HEALTH = """
-    WITH runs AS (
-        SELECT flow_key, count(*) FILTER (WHERE archive_state = 'lost') AS lost_runs,
-            count(*) FILTER (WHERE archive_state = 'stuck') AS stuck_runs
-        FROM archive.run WHERE archive_state IN ('lost', 'stuck') GROUP BY flow_key
-    ), details AS (
-        SELECT flow_key, count(*) FILTER (WHERE outcome = 'missing') AS missing,
-            count(*) FILTER (WHERE outcome = 'unreadable') AS unreadable,
-            count(*) FILTER (WHERE outcome = 'too_large') AS too_large
-        FROM archive.detail WHERE outcome IN ('missing', 'unreadable', 'too_large') GROUP BY flow_key
-    ), quarantined AS (
-        SELECT flow_key, count(*) AS n FROM archive.quarantine GROUP BY flow_key
+    WITH missing AS (
+        SELECT flow_key,
+            count(*) FILTER (WHERE kind = 'lost_run' AND acknowledged_at IS NULL) AS lost_runs,
+            count(*) FILTER (WHERE kind = 'stuck_run') AS stuck_runs,
+            count(*) FILTER (WHERE kind = 'missing_file' AND acknowledged_at IS NULL) AS missing_details,
+            count(*) FILTER (WHERE kind = 'unreadable_file' AND acknowledged_at IS NULL) AS unreadable_details,
+            count(*) FILTER (WHERE kind = 'too_large_file' AND acknowledged_at IS NULL) AS too_large_details,
+            count(*) FILTER (WHERE kind = 'refused_row' AND acknowledged_at IS NULL) AS quarantined_rows,
+            count(*) FILTER (WHERE kind = 'lost' AND acknowledged_at IS NULL) AS lost_logs,
+            count(*) FILTER (WHERE kind = 'stale' AND acknowledged_at IS NULL) AS stale_logs,
+            count(*) FILTER (WHERE kind = 'corrupt' AND acknowledged_at IS NULL) AS corrupt_logs,
+            count(*) FILTER (WHERE is_missing AND acknowledged_at IS NOT NULL) AS acknowledged,
+            bool_or(kind = 'uncertified' AND acknowledged_at IS NOT NULL) AS failing_acknowledged,
+            jsonb_agg(jsonb_strip_nulls(jsonb_build_object('id', gap_id, 'from', time_from, 'to', time_to,
+                'reason', what, 'noted_at', noted_at, 'acknowledged_at', acknowledged_at)) ORDER BY time_from)
+                FILTER (WHERE kind = 'gap') AS gaps
+        FROM archive.gap GROUP BY flow_key
+    ), audits AS (
+        SELECT flow_key, max(ended_at) AS verified_at FROM archive.audit GROUP BY flow_key
     )
     SELECT h.*, f.integrator, f.project_id, f.project_slug, f.flow_id,
         last.started_at AS last_run_at, last.status AS last_run_status, c.next_due_at,
         c.walk IS NOT NULL OR c.backfill IS NOT NULL AS is_walking,
-        coalesce(q.n, 0) AS quarantined_rows, coalesce(r.lost_runs, 0) AS lost_runs,
-        coalesce(r.stuck_runs, 0) AS stuck_runs, coalesce(d.missing, 0) AS missing_details,
-        coalesce(d.unreadable, 0) AS unreadable_details, coalesce(d.too_large, 0) AS too_large_details,
-        c.source ->> 'order' AS source_order, c.gaps
+        coalesce(m.quarantined_rows, 0) AS quarantined_rows, coalesce(m.lost_runs, 0) AS lost_runs,
+        coalesce(m.stuck_runs, 0) AS stuck_runs, coalesce(m.missing_details, 0) AS missing_details,
+        coalesce(m.unreadable_details, 0) AS unreadable_details, coalesce(m.too_large_details, 0) AS too_large_details,
+        c.source ->> 'order' AS source_order, coalesce(m.gaps, '[]') AS gaps,
+        coalesce(m.lost_logs, 0) AS lost_logs, coalesce(m.stale_logs, 0) AS stale_logs,
+        coalesce(m.corrupt_logs, 0) AS corrupt_logs, coalesce(m.acknowledged, 0) AS acknowledged,
+        coalesce(m.failing_acknowledged, false) AS failing_acknowledged, a.verified_at,
+        CASE WHEN c.lease_until > clock_timestamp() THEN c.lease_owner END AS held_by
     FROM archive.checkpoint c
     JOIN archive.flow f USING (flow_key)
     JOIN reporting.archive_health h USING (flow_key)
-    LEFT JOIN runs r USING (flow_key)
-    LEFT JOIN details d USING (flow_key)
-    LEFT JOIN quarantined q USING (flow_key)
+    LEFT JOIN missing m USING (flow_key)
+    LEFT JOIN audits a USING (flow_key)
     LEFT JOIN LATERAL (
         SELECT started_at, status FROM reporting.run n WHERE n.flow_key = c.flow_key
         ORDER BY started_at DESC, log_id DESC LIMIT 1
@@ -98,7 +109,7 @@ def judge(row: Row, now: datetime) -> Health:
 
 def _failing(row: Row) -> list[str]:
     times = row["failures_in_a_row"]
-    if not times:
+    if not times or row["failing_acknowledged"]:
         return []
     return [f"failed {'once' if times == 1 else f'{times:,} times in a row'}: {row['last_error'] or 'no reason given'}"]
 
@@ -113,7 +124,10 @@ def _overdue(row: Row, now: datetime) -> list[str]:
 
 def _gaps(row: Row) -> list[str]:
     gaps = [gap for gap in json.loads(row["gaps"]) if not gap.get("acknowledged_at")]
-    return [f"gap from {gap.get('from') or 'the beginning'} to {gap.get('to')}: {gap.get('reason')}" for gap in gaps]
+    return [
+        f"gap {gap['id']} from {gap.get('from', 'the beginning')} to {gap.get('to', 'the end')}: {gap['reason']}"
+        for gap in gaps
+    ]
 
 
 def _missing(row: Row) -> list[str]:
@@ -123,6 +137,9 @@ def _missing(row: Row) -> list[str]:
         "unreadable_details": "that cannot be read; their bytes are kept",
         "too_large_details": "larger than the archiver reads",
         "quarantined_rows": "that could not be stored; archive.quarantine keeps them",
+        "lost_logs": "that the Integrator shows and the archive does not have: `archiver verify --repair`",
+        "stale_logs": "that differ from what the Integrator shows: `archiver verify --repair`",
+        "corrupt_logs": "that are damaged: `archiver verify --repair`",
     }
     return [f"{count_of(row[name], _THING[name])} {text}" for name, text in words.items() if row[name]]
 
@@ -133,6 +150,9 @@ _THING = {
     "unreadable_details": "file",
     "too_large_details": "file",
     "quarantined_rows": "row",
+    "lost_logs": "log",
+    "stale_logs": "log",
+    "corrupt_logs": "log",
 }
 
 
@@ -147,6 +167,8 @@ def _notes(row: Row) -> list[str]:
         notes.append(f"no run was ever listed: is the flow id {row['flow_id']} right?")
     if row["stuck_runs"]:
         notes.append(f"{count_of(row['stuck_runs'], 'run')} open for more than a week, asked for once a day")
+    if row["acknowledged"]:
+        notes.append(f"{count_of(row['acknowledged'], 'gap')} accepted: `archiver gaps --all`")
     order = row["source_order"]
     if order == "oldest first":
         notes.append("the Integrator lists this flow oldest first")

@@ -260,7 +260,7 @@ def test_static_certificate(length: int) -> None:
     assert sweep.tally == Tally().add(range(length))
 
 
-@pytest.mark.parametrize("count", [None, 150, 1_000_000])
+@pytest.mark.parametrize("count", [None, 100, 150, 200, 1_000_000])
 def test_without_a_right_count_two_sweeps_have_to_agree(count: int | None) -> None:
     ids = list(range(250))
     first = _sweep(ids, count)
@@ -268,7 +268,20 @@ def test_without_a_right_count_two_sweeps_have_to_agree(count: int | None) -> No
     second = _sweep(ids, count, first.again())
     assert second.certified(len(ids))
     third = _sweep([*ids, 999], count, first.again())
-    assert third.certified(len(ids)) is (count == 150)  # what count says is not there is not asked for
+    assert not third.certified(len(ids))
+
+
+@pytest.mark.parametrize("count", [None, 100, 200, 250, 1_000_000])
+def test_a_sweep_asks_for_one_page_behind_a_short_one_and_for_none_where_all_that_was_counted_is_there(
+    count: int | None,
+) -> None:
+    ids, sweep, pages = list(range(250)), Sweep(), 0
+    while asks := sweep.asks(1):
+        pages += len(asks)
+        sweep = sweep.take(Listed(ids[asks[0].start : asks[0].end], count))
+    assert pages == (3 if count == 250 else 4)
+    short = Sweep().take(Listed(range(7), None))
+    assert len(short.asks(10)) == 1
 
 
 def test_sweep_of_a_source_that_ignores_the_page_number() -> None:

@@ -47,6 +47,8 @@ class Sweep:
         until = self.done + width
         if self.last is not None:
             until = min(until, max(-(-self.last // self.size), self.done + 1))
+        elif len(self.tail) < self.size:  # most likely the last one: the next is only to show that nothing follows
+            until = self.done + 1
         return [Ask(min(self.size, LARGEST), page) for page in range(self.done + 1, until + 1)]
 
     def take(self, page: Listed) -> Sweep:
@@ -61,14 +63,14 @@ class Sweep:
         known = set(self.tail)
         if known.issuperset(ids):
             return replace(self, ended=True, ignored=True)
-        sweep = replace(
-            self,
-            done=self.done + 1,
-            tail=tuple(ids),
-            tally=self.tally.add(one for one in dict.fromkeys(ids) if one not in known),
-            last=count,
-        )
-        return replace(sweep, ended=count is not None and sweep.done * sweep.size >= count)
+        tally = self.tally.add(one for one in dict.fromkeys(ids) if one not in known)
+        ended = self._ends(ids, count, tally)
+        return replace(self, done=self.done + 1, tail=tuple(ids), tally=tally, last=count, ended=ended)
+
+    def _ends(self, ids: Sequence[int], count: int | None, tally: Tally) -> bool:
+        """Whether this page is the last one. `count` alone never ends a list, for a source may count up to a limit:
+        the page has to be a short one, and no row that was counted may be missing. Else an empty page ends it."""
+        return len(ids) < self.size and count == tally.number
 
     def _take_first(self, ids: Sequence[int], count: int | None) -> Sweep:
         if not ids:
@@ -77,8 +79,8 @@ class Sweep:
         if len(ids) > size or (len(ids) < size and count is not None and count > len(ids)):
             size = len(ids)  # the source gives pages of its own size
         tally = self.tally.add(dict.fromkeys(ids))
-        ended = count is not None and size >= count
-        return replace(self, size=size, done=1, tail=tuple(ids), tally=tally, first=count, last=count, ended=ended)
+        sweep = replace(self, size=size, done=1, tail=tuple(ids), tally=tally, first=count, last=count)
+        return replace(sweep, ended=sweep._ends(ids, count, tally))
 
     def certified(self, stored: int) -> bool:
         """Whether all lines are there, where `stored` distinct ones of the run are in the archive."""

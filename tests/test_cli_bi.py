@@ -210,6 +210,14 @@ def test_every_query_of_the_grafana_dashboard_runs_as_the_reader(
             connection.execute(as_grafana_would(target["rawSql"]).encode())
 
 
+def test_a_dashboard_to_be_provisioned_names_its_data_source_and_asks_for_nothing(archiver: Archiver) -> None:
+    imported, provisioned = (archiver("bi", "grafana", *more).out for more in ((), ("--source", "archive")))
+    assert "__inputs" in json.loads(imported)
+    assert "__inputs" not in json.loads(provisioned)
+    assert imported.count("${DS_ARCHIVE}") == provisioned.count('"uid": "archive"') > 10
+    assert "DS_ARCHIVE" not in provisioned
+
+
 def as_grafana_would(query: str) -> str:
     """The query with Grafana's macros and variables put in."""
     times = {"$__timeFrom()": "'2026-01-01T00:00:00Z'", "$__timeTo()": "'2026-02-01T00:00:00Z'"}

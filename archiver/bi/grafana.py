@@ -5,7 +5,7 @@ Made from Grafana's documentation, without a Grafana at hand; its SQL is run by 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 from uuid import NAMESPACE_URL, uuid5
 
 from archiver.bi import board
@@ -16,8 +16,27 @@ _KINDS = {"number": "stat", "table": "table", "bars": "timeseries", "lines": "ti
 _FLOWS = "flow_name IN (${flow:sqlstring})"
 
 
-def grafana_dashboard(address: str, fields: tuple[str, ...]) -> dict[str, Any]:
-    """The dashboard. It holds neither address nor password: `address` only names it apart from other archives'."""
+def grafana_dashboard(address: str, fields: tuple[str, ...], source: str | None = None) -> dict[str, Any]:
+    """The dashboard. It holds neither address nor password: `address` only names it apart from other archives'.
+
+    With `source`, the uid of a data source, it is one to be provisioned: Grafana asks for nothing.
+    """
+    document = _importable(address, fields)
+    if source is None:
+        return document
+    del document["__inputs"]
+    return cast("dict[str, Any]", _with_source(document, source))
+
+
+def _with_source(value: object, uid: str) -> object:
+    if value == _SOURCE:
+        return _SOURCE | {"uid": uid}
+    if isinstance(value, dict):
+        return {key: _with_source(one, uid) for key, one in value.items()}
+    return [_with_source(one, uid) for one in value] if isinstance(value, list) else value
+
+
+def _importable(address: str, fields: tuple[str, ...]) -> dict[str, Any]:
     place = address.split("@", 1)[1].split("?", maxsplit=1)[0]
     return {
         "__inputs": [

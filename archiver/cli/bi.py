@@ -124,17 +124,24 @@ def superset(context: typer.Context, *, role: AsRole = None, to: To = None) -> N
 
 
 @bi.command(epilog=examples("archiver bi grafana --to dashboard.json"))
-def grafana(context: typer.Context, *, to: To = None) -> None:
+def grafana(
+    context: typer.Context,
+    *,
+    source: Annotated[
+        str | None, typer.Option("--source", metavar="UID", help="For provisioning: the data source's uid.")
+    ] = None,
+    to: To = None,
+) -> None:
     """Print a dashboard for Grafana's PostgreSQL data source, as JSON.
 
-    Make the data source first, as a reader (see `grant`); Grafana asks for it on import.
+    Make the data source first, as a reader (see `grant`); Grafana asks for it on import, unless --source names it.
     """
     from archiver import access
     from archiver import bi as boards
 
     config = call_of(context).any_config()
     with _owned(context) as engine:
-        document = boards.grafana_dashboard(access.address(engine, "reader"), _fields(config))
+        document = boards.grafana_dashboard(access.address(engine, "reader"), _fields(config), source)
     _deliver((json.dumps(document, indent=1) + "\n").encode(), to)
 
 

@@ -39,7 +39,7 @@ def main() -> int:
         try:
             with embedded.running(folder / "data") as dsn:
                 path = folder / "config.yaml"
-                path.write_text(configuration(dsn, said))
+                path.write_text(configuration(dsn, said, 4))
                 measure(path, asked.polls)
         finally:
             server.stdin.close()

@@ -1,6 +1,6 @@
-"""How fast is the archive filled? The archiver beside a bare loop, in turn, on the same Postgres and Integrator.
+"""How fast is the archive filled? The archiver beside bare loops, in turn, on the same Postgres and Integrator.
 
-    python -m benchmarks.ingest [--flows 2] [--runs 50] [--lines 2000] [--rounds 3]
+    python -m benchmarks.ingest [--flows 2] [--runs 50] [--lines 2000] [--rounds 3] [--latency 30] [--connections 8]
 
 Every round empties the database, runs one of them as a process of its own, and checks its lines against the truth.
 Wall seconds swing with the neighbours of the machine: believe the ratio, which pairs runs of one round.
@@ -26,6 +26,7 @@ from archiver import embedded
 from archiver.store import connect, migrate
 
 PYTHON = sys.executable
+HERE = Path(__file__).parent.parent
 
 
 class Measured(NamedTuple):
@@ -64,11 +65,8 @@ def measure(dsn: str, command: list[str], folder: Path) -> Measured:
     migrate(engine)
     engine.dispose()
     with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(
-            "INSERT INTO archive.flow (integrator, project_id, flow_id, flow_name)"
-            " SELECT 'bare', 'bare', n::text, n::text FROM generate_series(1, 2) n"
-        )
-        connection.execute("CHECKPOINT") if connection.info.get_parameters().get("is_superuser") == "on" else None
+        if connection.info.parameter_status("is_superuser") == "on":
+            connection.execute("CHECKPOINT")
     before = postgres_seconds(dsn)
     began = time.monotonic()
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
@@ -78,8 +76,10 @@ def measure(dsn: str, command: list[str], folder: Path) -> Measured:
     if process.returncode:
         raise SystemExit(f"{' '.join(command[:4])} … ended with {process.returncode}")
     with psycopg.connect(dsn) as connection:
-        row = connection.execute("SELECT count(*) FROM archive.line").fetchone()
-    assert row is not None
+        table = "bare.line" if "benchmarks.bare_loop" in command else "archive.line"
+        row = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+        assert row is not None
+        connection.execute("DROP SCHEMA IF EXISTS bare CASCADE")
     return Measured(
         wall,
         usage.ru_utime + usage.ru_stime,
@@ -89,7 +89,7 @@ def measure(dsn: str, command: list[str], folder: Path) -> Measured:
     )
 
 
-def configuration(dsn: str, world: dict[str, object]) -> str:
+def configuration(dsn: str, world: dict[str, object], connections: int) -> str:
     flows = [
         {"id": flow["id"], "name": flow["name"], "settle": "1h"}
         for flow in world["flows"]  # type: ignore[attr-defined]
@@ -104,6 +104,7 @@ def configuration(dsn: str, world: dict[str, object]) -> str:
                     "username": world["username"],
                     "password": world["password"],
                     "requests_per_second": 10000,
+                    "connections": connections,
                 }
             },
             "projects": [{"id": first["project_id"], "slug": first["slug"], "flows": flows}],
@@ -117,16 +118,19 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=50)
     parser.add_argument("--lines", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--no-prerender", action="store_true")
-    parser.add_argument("--only", choices=["bare", "archiver"])
+    parser.add_argument("--failed", type=float, default=0.0, help="share of the runs that fail")
+    parser.add_argument("--latency", type=float, default=0.0, help="milliseconds of each answer")
+    parser.add_argument("--connections", type=int, default=4)
+    parser.add_argument("--only", choices=["A", "B", "archiver"], action="append")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="archiver-bench-") as name:
         folder = Path(name)
         folder.chmod(0o711)
         arguments = ["--flows", str(asked.flows), "--runs", str(asked.runs), "--lines", str(asked.lines)]
-        arguments += ["--failed", "0"] + ([] if asked.no_prerender else ["--prerender"])
+        arguments += ["--failed", str(asked.failed), "--latency", str(asked.latency)]
         server = subprocess.Popen(
-            [PYTHON, "-m", "archiver.demo.server", *arguments],
+            [PYTHON, "-m", "benchmarks.integrator", *arguments],
+            cwd=HERE,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -136,7 +140,7 @@ def main() -> int:
         said = server.stdout.readline()
         try:
             with embedded.running(folder / "data") as dsn:
-                (folder / "config.yaml").write_text(configuration(dsn, json.loads(said)))
+                (folder / "config.yaml").write_text(configuration(dsn, json.loads(said), asked.connections))
                 compare(dsn, said, folder, asked)
         finally:
             server.stdin.close()
@@ -145,28 +149,30 @@ def main() -> int:
 
 
 def compare(dsn: str, said: str, folder: Path, asked: argparse.Namespace) -> None:
+    loop = [PYTHON, "-m", "benchmarks.bare_loop", dsn, said, "--fetchers", str(asked.connections)]
     commands = {
-        "bare": [PYTHON, "-m", "benchmarks.bare_loop", dsn, said],
+        "A": [*loop, "--loop", "A"],
+        "B": [*loop, "--loop", "B"],
         "archiver": [PYTHON, "-m", "archiver", "--config", str(folder / "config.yaml"), "sync"],
     }
+    if asked.only:
+        commands = {one: command for one, command in commands.items() if one in asked.only}
+    truth = json.loads(said)["lines"]
     results: dict[str, list[Measured]] = {one: [] for one in commands}
-    here = Path(__file__).parent.parent
     for number in range(asked.rounds):
         for one, command in commands.items():
-            if asked.only in (None, one):
-                results[one].append(measure(dsn, command, here))
-                print(f"round {number + 1} {one:9}", _line(results[one][-1]), flush=True)
+            results[one].append(measure(dsn, command, HERE))
+            print(f"round {number + 1} {one:9}", _line(results[one][-1]), flush=True)
+            if results[one][-1].lines != truth:
+                raise SystemExit(f"{one} has {results[one][-1].lines:,} lines of {truth:,}")
     for one, runs in results.items():
-        if runs:
-            print(
-                f"median  {one:9}", _line(Measured(*(statistics.median(column) for column in zip(*runs, strict=True))))
-            )
-    if asked.only is None:
-        ratios = [
-            (ours.lines / ours.wall) / (bare.lines / bare.wall)
-            for ours, bare in zip(results["archiver"], results["bare"], strict=True)
-        ]
-        print(f"archiver / bare loop, lines per second: median {statistics.median(ratios):.2f}, each {ratios}")
+        print(f"median  {one:9}", _line(Measured(*(statistics.median(column) for column in zip(*runs, strict=True)))))
+    for loop_ in "AB":
+        if loop_ in results and "archiver" in results:
+            pairs = zip(results["archiver"], results[loop_], strict=True)
+            ratios = [bare.wall / ours.wall for ours, bare in pairs]
+            each = " ".join(f"{ratio:.2f}" for ratio in ratios)
+            print(f"archiver / loop {loop_}, lines per second: median {statistics.median(ratios):.2f} ({each})")
     print("machine:", os.cpu_count(), "cores;", "python", sys.version.split()[0], resource.getpagesize(), "byte pages")
 
 

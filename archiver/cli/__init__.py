@@ -2,7 +2,7 @@
 
 Exit status: 0 done and healthy; 1 it worked, but something is not well; 2 the call, the configuration or a thing it
 needs is wrong. Errors are one or two lines on standard error. What a command needs, it imports itself: `--help` has to
-be quick. A new command is a module with a `typer.Typer()` of its own, added below.
+be quick. A new command is a module with a `typer.Typer()` of its own, named in `rooms`.
 """
 
 from __future__ import annotations
@@ -18,27 +18,9 @@ from typing import Annotated
 
 import typer
 
-from archiver.cli import (
-    bi,
-    check,
-    db,
-    demo,
-    errors,
-    evidence,
-    export,
-    forget,
-    gaps,
-    operate,
-    prune,
-    read,
-    search,
-    serve,
-    show,
-    status,
-)
 from archiver.cli.call import Call
-from archiver.cli.options import DATABASE, READ
 from archiver.cli.output import PipeClosed
+from archiver.cli.rooms import Commands
 from archiver.cli.words import clean_lines
 from archiver.errors import ArchiverError, ConfigError, Stalled
 
@@ -49,29 +31,11 @@ GLOBAL = ("--config", "--debug", "--version")
 app = typer.Typer(
     name="archiver",
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    cls=Commands,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for room in (
-    demo.one,
-    operate.work,
-    serve.one,
-    check.one,
-    status.one,
-    errors.one,
-    read.read,
-    show.one,
-    search.find,
-    export.parquet,
-    evidence.proving,
-    prune.retention,
-    forget.erasing,
-):
-    app.add_typer(room)
-app.add_typer(db.db, name="db", rich_help_panel=DATABASE)
-app.add_typer(gaps.gaps, name="gaps", rich_help_panel=READ)
-app.add_typer(bi.bi, name="bi", rich_help_panel=DATABASE)
 
 
 def _version(wanted: bool) -> None:
@@ -115,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _forget_output()
         return 141  # as any program that ends by SIGPIPE
     except typer.TyperException as exc:
-        _complain(_usage(exc, given))
+        _refuse(exc, given)
         return 2
     except (typer.Abort, KeyboardInterrupt):
         return 130
@@ -129,10 +93,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _usage(exc: typer.TyperException, given: Sequence[str]) -> str:
+def _refuse(exc: typer.TyperException, given: Sequence[str]) -> None:
     text = exc.format_message().strip()
-    if not text:  # the help, which has been shown
-        return ""
+    if text.startswith("Usage: "):  # nothing was asked for: it is the help
+        sys.stdout.write(f"{text}\n")
+    else:
+        _complain(_usage(exc, text, given))
+
+
+def _usage(exc: typer.TyperException, text: str, given: Sequence[str]) -> str:
     context = getattr(exc, "ctx", None)
     option = getattr(exc, "option_name", "")
     if option in GLOBAL and option in given:

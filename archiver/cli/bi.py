@@ -12,7 +12,7 @@ import typer
 
 from archiver.cli import output
 from archiver.cli.call import WrongCall, call_of, database
-from archiver.cli.options import PasswordFile, examples, password_from
+from archiver.cli.options import DATABASE, PasswordFile, examples, password_from
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from archiver.access import Granted
     from archiver.config import Config
 
-bi = typer.Typer(help="Readers' access, and dashboards for Superset and Grafana.", no_args_is_help=True)
+bi = typer.Typer(
+    help="Readers' access, and dashboards for Superset and Grafana.", no_args_is_help=True, rich_help_panel=DATABASE
+)
 
 _LONGEST = 24 * 86_400  # seconds; statement_timeout is an int of milliseconds
 

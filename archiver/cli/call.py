@@ -63,12 +63,13 @@ def call_of(context: typer.Context) -> Call:
 @contextmanager
 def database(config: Config) -> Iterator[Engine]:
     """The archive's database, for those who read: it has to be there, with the schema of this version."""
-    from archiver import daemon, store
+    from archiver import store
+    from archiver.database import database as opened
 
     if config.database.url is None and not config.data_dir.exists():
         where = "" if config.path else ", and neither $ARCHIVER_DATABASE_URL nor ./config.yaml to name another"
         raise ConfigError([f"there is no archive in {config.data_dir} yet{where}: `archiver init` starts one"])
-    with daemon.database(config, pool_size=2) as engine, store.translated():
+    with opened(config, pool_size=2) as engine, store.translated():
         store.require(engine)
         yield engine
 

@@ -67,7 +67,7 @@ def _print(finding: Finding) -> None:
 
 def findings(call: Call) -> Iterator[Finding]:
     """Everything, as it is found out; what depends on something broken is left out."""
-    from archiver import daemon
+    from archiver.database import database
 
     try:
         config = call.config()
@@ -80,7 +80,7 @@ def findings(call: Call) -> Iterator[Finding]:
     with ExitStack() as stack:
         hold: LoginHold = _Hold()
         try:
-            engine = stack.enter_context(daemon.database(config, pool_size=4))
+            engine = stack.enter_context(database(config, pool_size=4))
             yield _database(config, engine)
         except ArchiverError as exc:
             yield Finding("database", "error", str(exc))

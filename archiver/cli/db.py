@@ -13,13 +13,15 @@ import typer
 
 from archiver.cli import output
 from archiver.cli.call import WrongCall, call_of
-from archiver.cli.options import examples
+from archiver.cli.options import DATABASE, examples
 from archiver.errors import MissingExtra
 
 if TYPE_CHECKING:
     from archiver.config import Config
 
-db = typer.Typer(help="The database itself: address, psql, start and stop.", no_args_is_help=True)
+db = typer.Typer(
+    help="The database itself: address, psql, start and stop.", no_args_is_help=True, rich_help_panel=DATABASE
+)
 
 
 @db.command(epilog=examples('psql "$(archiver db url)"', 'pg_dump "$(archiver db url)" > archive.sql'))

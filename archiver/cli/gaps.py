@@ -17,7 +17,7 @@ from archiver.cli.output import Column
 if TYPE_CHECKING:
     from archiver.queries import Reader, Row
 
-gaps = typer.Typer()
+gaps = typer.Typer(rich_help_panel=READ)
 
 
 @gaps.callback(

@@ -78,6 +78,7 @@ def migrate(
     """
     from archiver import access, daemon, store
     from archiver.cli.bi import tell
+    from archiver.database import database
 
     if password_file is not None and writer is None:
         raise WrongCall("--password-file is for the role of --writer: name one")
@@ -88,7 +89,7 @@ def migrate(
         output.write(store.migration_sql())
         return
     config = call_of(context).any_config()
-    with daemon.database(config) as engine:
+    with database(config) as engine:
         before, after = store.migrate(engine)
         for problem in daemon.build_indexes(engine, config).problems():
             output.note(problem, "yellow")

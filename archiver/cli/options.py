@@ -23,7 +23,7 @@ Flows = Annotated[
 
 def examples(*lines: str) -> str:
     """An epilog: each example on a line of its own."""
-    return "\n\n".join(("Examples:", *(f"  {line.replace('[', chr(92) + '[')}" for line in lines)))
+    return "\n".join(("\b", "Examples:", *(f"  {line}" for line in lines)))
 
 
 PasswordFile = Annotated[

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
-from archiver import embedded
 from archiver.client import Client, RequestNote
 from archiver.config import Config, Flow
-from archiver.store import Store, connect, migrate
+from archiver.database import database
+from archiver.store import Store, migrate
 from archiver.store.days import rezone
 
 
@@ -27,23 +27,6 @@ class Workplace:
     store: Store
     clients: dict[str, Client]
     keys: dict[Flow, int]
-
-
-@contextmanager
-def database(config: Config, *, pool_size: int = 8) -> Iterator[Engine]:
-    """The configured database, or else the embedded one, which stops when its last user ends."""
-    with ExitStack() as stack:
-        dsn = config.database.libpq_url() or stack.enter_context(embedded.running(config.data_dir))
-        engine = connect(dsn, pool_size=pool_size)
-        stack.callback(engine.dispose)
-        yield engine
-
-
-def revive(config: Config) -> None:
-    """Bring the embedded Postgres back, should somebody have killed it; another database is somebody else's matter."""
-    if config.database.libpq_url() is None:
-        with embedded.running(config.data_dir):
-            pass
 
 
 @contextmanager

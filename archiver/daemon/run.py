@@ -19,9 +19,10 @@ from archiver.client import RequestNote
 from archiver.config import Config, Flow
 from archiver.daemon.indexes import IndexBuilder
 from archiver.daemon.notify import notify, watchdog_seconds
-from archiver.daemon.place import Workplace, opened, revive
+from archiver.daemon.place import Workplace, opened
 from archiver.daemon.schedule import Schedule, first_served
 from archiver.daemon.signals import Interrupted, Signals
+from archiver.database import revive
 from archiver.errors import ArchiverError, Stalled
 
 TICK = 1.0  # seconds

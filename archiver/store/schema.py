@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,24 +21,31 @@ if TYPE_CHECKING:
 _ONE_THREAD = threading.Lock()
 
 
+def _folder() -> Path:
+    """The migrations: inside the package in a wheel, beside it in a checkout."""
+    inside = Path(tables.__file__).parent / "migrations"
+    return inside if inside.is_dir() else inside.parent.parent / "migrations"
+
+
 def _alembic() -> Config:
     from alembic.config import Config
 
-    inside = Path(tables.__file__).parent / "migrations"  # in a wheel; beside the package in a checkout
-    folder = inside if inside.is_dir() else inside.parent.parent / "migrations"
     config = Config()
-    config.set_main_option("script_location", str(folder).replace("%", "%%"))
+    config.set_main_option("script_location", str(_folder()).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     return config
 
 
+@cache
+def revisions() -> tuple[str, ...]:
+    """Those that this version knows, oldest first: a chain whose files are named after them. Read from the names, for
+    every command asks, and Alembic takes as long to import as a command may take to answer."""
+    return tuple(sorted(file.name[:4] for file in (_folder() / "versions").glob("[0-9][0-9][0-9][0-9]_*.py")))
+
+
 def newest() -> str:
     """The revision that this version of the archiver works with."""
-    from alembic.script import ScriptDirectory
-
-    head = ScriptDirectory.from_config(_alembic()).get_current_head()
-    assert head is not None  # noqa: S101 - the package carries at least one revision
-    return head
+    return revisions()[-1]
 
 
 def current(engine: Engine) -> str | None:
@@ -49,24 +57,19 @@ def current(engine: Engine) -> str | None:
         return None if version is None else str(version)
 
 
-def _known() -> set[str]:
-    from alembic.script import ScriptDirectory
-
-    return {script.revision for script in ScriptDirectory.from_config(_alembic()).walk_revisions()}
-
-
 def migrate(engine: Engine, revision: str = "head") -> tuple[str | None, str | None]:
     """Bring the schema to `revision`; answers the revision before and after. Raises SchemaMismatch for a newer one.
 
     Processes that migrate at once wait for each other: env.py takes an advisory lock in the migration's transaction.
     Where there is nothing to do, nothing is tried: the archiver's writer may not even `CREATE SCHEMA IF NOT EXISTS`.
     """
-    from alembic import command
-
     before = current(engine)
     _refuse_newer(before)
     if before == (newest() if revision == "head" else revision):
         return before, before
+
+    from alembic import command
+
     _refuse_stranger(engine, before)
     config = _alembic()
     with _ONE_THREAD, translated(), engine.begin() as connection:
@@ -99,7 +102,7 @@ def require(engine: Engine) -> None:
 
 
 def _refuse_newer(have: str | None) -> None:
-    if have is not None and have not in _known():
+    if have is not None and have not in revisions():
         raise SchemaMismatch(
             f"the database's schema is {have}, which this version of the archiver does not know ({newest()} is its"
             " newest): install the version that made it, or a newer one"

@@ -1,0 +1,70 @@
+"""The commands and the modules they live in: a call imports the module of its own command and no other."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, cast
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+# Each command's `typer.Typer()`, as module and name in this folder, in the order in which help shows them.
+COMMANDS = {
+    "demo": "demo.one",
+    "init": "operate.work",
+    "migrate": "operate.work",
+    "run": "operate.work",
+    "sync": "operate.work",
+    "serve": "serve.one",
+    "check": "check.one",
+    "prune": "prune.retention",
+    "forget": "forget.erasing",
+    "status": "status.one",
+    "errors": "errors.one",
+    "runs": "read.read",
+    "sql": "read.read",
+    "show": "show.one",
+    "detail": "show.one",
+    "search": "search.find",
+    "history": "search.find",
+    "export": "export.parquet",
+    "evidence": "evidence.proving",
+    "gaps": "gaps.gaps",
+    "db": "db.db",
+    "bi": "bi.bi",
+}
+
+
+class Commands(TyperGroup):
+    """All commands, each imported when it is asked for; help shows them by panel."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - Typer's signatures
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> TyperCommand | TyperGroup | None:  # noqa: ARG002
+        if cmd_name in COMMANDS:
+            return _command(cmd_name)
+        self.commands = {name: _command(name) for name in COMMANDS}  # for "did you mean"
+        return None
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
+        width = max(map(len, COMMANDS))
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for name in COMMANDS:
+            command = _command(name)
+            summary = command.get_short_help_str(limit=200)
+            panels.setdefault(str(command.rich_help_panel), []).append((name.ljust(width), summary))
+        for panel, rows in panels.items():
+            with formatter.section(panel):
+                formatter.write_dl(rows)
+
+
+def _command(name: str) -> TyperCommand | TyperGroup:
+    module, attribute = COMMANDS[name].split(".")
+    room: typer.Typer = getattr(import_module(f"archiver.cli.{module}"), attribute)
+    room.rich_markup_mode = None  # rich takes longer to import than all else that a help text needs
+    group = typer.main.get_group(room)
+    if name in group.commands:
+        return cast("TyperCommand", group.commands[name])
+    group.rich_help_panel = cast("str", room.rich_help_panel)
+    return group

@@ -503,13 +503,3 @@ def test_every_command_explains_itself(bare: Archiver, command: tuple[str, ...])
     assert said.status == 0
     assert f"Usage: archiver {' '.join(command)}".strip() in said.out
     assert bare(*command, "-h").out == said.out
-
-
-def test_help_imports_nothing_heavy() -> None:
-    code = (
-        "import sys; from archiver import cli; cli.main(['--help']);"
-        "heavy = {'sqlalchemy', 'psycopg', 'requests', 'alembic', 'apscheduler', 'pydantic', 'structlog', 'orjson'};"
-        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
-    )
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=60)
-    assert said.stderr.strip() == b"[]"

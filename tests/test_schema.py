@@ -10,12 +10,13 @@ import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from psycopg import sql
 from sqlalchemy import Engine, text
 
 from archiver.errors import DatabaseUnavailable, SchemaMismatch
 from archiver.store import connect, migrate, migration_sql, require
-from archiver.store.schema import current, newest
+from archiver.store.schema import _alembic, current, newest, revisions
 from archiver.tables import metadata
 
 
@@ -50,6 +51,11 @@ def catalog(engine: Engine) -> list[tuple[object, ...]]:
             )
         ).all()
     return [tuple(row) for rows in (columns, indexes, constraints) for row in rows]
+
+
+def test_the_revisions_by_their_files_are_those_that_alembic_walks() -> None:
+    walked = [script.revision for script in ScriptDirectory.from_config(_alembic()).walk_revisions()]
+    assert list(revisions()) == walked[::-1]
 
 
 def test_up_down_up_leaves_no_difference(engine: Engine) -> None:

@@ -92,7 +92,7 @@ def test_a_form_of_another_site_is_refused(url: str) -> None:
 
 def test_the_board_has_problems_first_in_words(url: str, session: requests.Session) -> None:
     text = session.get(f"{url}/", timeout=5).text
-    names = re.findall(r'<th scope="row">([^<]*)', text)
+    names = re.findall(r'<th scope="row"><a[^>]*>([^<]*)', text)
     assert [names[0], names[1], *names[3:]] == ["broken", "silent", "fine", "new"]
     assert re.findall(r'<span class="state \w+">([^<]*)', text) == [
         "Failed",
@@ -134,7 +134,7 @@ def test_nothing_hostile_gets_through(url: str, session: requests.Session, path:
 
 def test_static_files_may_be_kept_for_ever(url: str, session: requests.Session) -> None:
     links = set(re.findall(r'"(/static/[^"]+)"', session.get(f"{url}/", timeout=5).text))
-    assert len(links) == 4
+    assert len(links) == 5
     for link in links:
         answer = requests.get(url + link, timeout=5)
         assert (answer.status_code, "immutable" in answer.headers["Cache-Control"]) == (200, True)
@@ -156,7 +156,7 @@ def test_files_of_others_are_the_ones_that_are_named() -> None:
         r"^\| `([\w.]+)` .*`([0-9a-f]{64})` \|$", folder.joinpath("VENDORED.md").read_text(), re.MULTILINE
     )
     assert dict(rows) == {name: sha256(folder.joinpath(name).read_bytes()).hexdigest() for name, _ in rows}
-    own = {"app.css", "app.js", "icon.svg", "VENDORED.md"}
+    own = {"app.css", "app.js", "icon.svg", "pictures.js", "theme.js", "VENDORED.md"}
     assert {entry.name for entry in folder.iterdir()} == {name for name, _ in rows} | own
 
 

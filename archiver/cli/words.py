@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 # Invisible characters that move, hide or reorder what stands around them: controls, line and paragraph separators,
 # the marks of bidirectional text, and other formatting characters but the joiners (U+200C, U+200D) of real words.
@@ -97,27 +97,13 @@ def many(count: int, thing: str) -> str:
 
 
 def moment(text: str, now: datetime, *, end: bool = False) -> datetime:
-    """What `--since` and `--until` take: `7d` (before now), today, yesterday, a date, or a time.
+    """What `--since` and `--until` take, in the zone of this machine: see `archiver.queries.moments`.
 
-    Without an offset it is in the zone of this machine. `end`: a date means the end of its day. Raises ValueError.
+    `end`: a date means the end of its day. Raises ValueError.
     """
-    word = text.strip().lower()
-    match = re.fullmatch(r"(\d{1,9})\s?(s|m|h|d|w|y)", word, re.ASCII)
-    if match:
-        unit = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400, "y": 365 * 86_400}[match[2]]
-        try:
-            return now - timedelta(seconds=int(match[1]) * unit)
-        except OverflowError:
-            raise ValueError("lies too far back") from None
-    days = {"today": 0, "yesterday": 1}
+    from archiver.queries.moments import moment as meant
+
     try:
-        if word in days:
-            day = (now.astimezone() - timedelta(days=days[word])).replace(hour=0, minute=0, second=0, microsecond=0)
-            value, is_day = day.replace(tzinfo=None), True
-        else:
-            value, is_day = datetime.fromisoformat(text.strip()), ":" not in word and "t" not in word
-        if is_day and end:
-            value += timedelta(days=1)
-        return value.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise ValueError(f"{clean(text)!r} is no time: write 7d, 12h, today, 2025-01-31 or 2025-01-31T12:00") from None
+        return meant(text, now, end=end)
+    except ValueError as exc:
+        raise ValueError(f"{clean(text)!r} {exc}") from None

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -20,8 +19,8 @@ from starlette.routing import Route
 
 from archiver.logs import LogType, dump_exact
 from archiver.queries import replay
-from archiver.store import translated
 from archiver.web.errors import NotThere, WrongQuestion
+from archiver.web.files import parts_of
 from archiver.web.openapi import document
 from archiver.web.room import Room, endpoint
 
@@ -104,22 +103,14 @@ def download(room: Room, request: Request) -> Response:
         raise NotThere("There is no file for this log.")
     size = (file.size + 2) // 3 * 4 if file.body_form == "zip" else file.size
     # Text to the client, whatever it was once: an answer may have been a page that must not be shown as one here.
-    return StreamingResponse(_parts(room, file), media_type=TEXT, headers={"Content-Length": str(size)})
+    parts = parts_of(room, file)
+    body = _in_base64(parts) if file.body_form == "zip" else parts
+    return StreamingResponse(body, media_type=TEXT, headers={"Content-Length": str(size)})
 
 
-async def _parts(room: Room, file: replay.File) -> AsyncIterator[bytes]:
-    """The body, a part at a time; neither thread nor connection is held while the reader takes one."""
-    for start in range(0, file.size, replay.CHUNK):
-        part = await room.workers.run(partial(_part, room, file, start))
-        yield base64.b64encode(part) if file.body_form == "zip" else part
-
-
-def _part(room: Room, file: replay.File, start: int) -> bytes:
-    with translated(), room.asking() as asked:
-        part = replay.chunk_of(asked, file, start)
-    if part is None:
-        raise NotThere("The file was fetched anew meanwhile; ask again.")
-    return part
+async def _in_base64(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async for part in parts:
+        yield base64.b64encode(part)
 
 
 def _flow(asked: replay.Replay, params: Mapping[str, str]) -> replay.Named:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import functools
 import re
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from urllib.parse import parse_qsl, urlsplit
 
+import psycopg
 from sqlalchemy import Engine
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from archiver.config import Config, Web
 from archiver.queries import replay
+from archiver.queries.reader import Reader, transaction
 from archiver.store import translated
 from archiver.web.door import Door, Use
 from archiver.web.errors import NotAdmitted, TooLong, WrongQuestion
@@ -63,6 +65,15 @@ class Room:
     def asking(self) -> AbstractContextManager[replay.Replay]:
         """A short read-only transaction."""
         return replay.asking(self.engine, self.memory, seconds=STATEMENT)
+
+    @contextmanager
+    def reading(self) -> Iterator[Reader]:
+        """The same for the pages. Raises TooBroad where a statement takes longer than it may."""
+        try:
+            with transaction(self.engine, statement_timeout=f"{STATEMENT * 1000:.0f}") as driver:
+                yield Reader(driver)
+        except psycopg.errors.QueryCanceled as exc:
+            raise replay.TooBroad(f"the archive could not answer within {STATEMENT:g} s; ask for less") from exc
 
     def admits(self, request: Request) -> bool:
         """Whether a request carries a token that opens, in its header or in the cookie of the pages."""

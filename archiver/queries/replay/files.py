@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from archiver.queries.replay.asking import Replay
@@ -23,7 +24,7 @@ class File(NamedTuple):
 # Ids are unique within a log type only, and the question does not name it: of several files the run's comes first.
 _FILE = """
     SELECT flow_key, log_type, log_id, coalesce(body_form, 'response'), octet_length(body), coalesce(sha256, '')
-    FROM archive.detail WHERE flow_key = %(flow_key)s AND log_id = %(log_id)s AND log_type IN (1, 2, 3)
+    FROM archive.detail WHERE flow_key = %(flow_key)s AND log_id = %(log_id)s AND log_type = ANY(%(log_types)s)
         AND body IS NOT NULL
     ORDER BY log_type LIMIT 1
 """
@@ -34,9 +35,9 @@ _CHUNK = """
 """
 
 
-def file_of(replay: Replay, flow_key: int, log_id: int) -> File | None:
-    """The file of a log; None where none was stored."""
-    found = replay.rows(_FILE, flow_key=flow_key, log_id=log_id)
+def file_of(replay: Replay, flow_key: int, log_id: int, log_types: Sequence[int] = (1, 2, 3)) -> File | None:
+    """The file of a log, which is of one of these types; None where none was stored."""
+    found = replay.rows(_FILE, flow_key=flow_key, log_id=log_id, log_types=list(log_types))
     return File(*found[0]) if found else None
 
 

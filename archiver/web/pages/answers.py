@@ -12,8 +12,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from archiver.web.pages import words
 from archiver.web.pages.static import version_of
-from archiver.web.pages.words import ago, clean, number, span, until
 from archiver.web.room import Room
 
 
@@ -25,10 +25,10 @@ def _templates() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=clean,
+        finalize=words.clean,
         auto_reload=False,
     )
-    environment.filters |= {"ago": ago, "until": until, "span": span, "number": number, "moment": _moment}
+    environment.filters |= {one.__name__: one for one in words.FILTERS} | {"moment": _moment}
     return environment
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from markupsafe import Markup
 
+from archiver.logs import dump_exact, load_exact
+
 # What changes the direction or the place of other text, and control characters; line feeds and tabs stay.
 _HOSTILE = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]|[\ud800-\udfff]"
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    r"\U000e0000-\U000e007f\ud800-\udfff]"
 )
 
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "min"))
@@ -65,3 +68,82 @@ def _one(seconds: float) -> str:
 def number(value: int | None) -> str:
     """With thousands apart; a dash for none."""
     return "—" if value is None else f"{value:,}"
+
+
+def utc(moment: datetime | str | None) -> str:
+    """`2026-03-01 12:00:05` in UTC; Postgres's own text for what Python has no datetime for."""
+    if moment is None or isinstance(moment, str):
+        return moment or ""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def share(pair: tuple[int, int]) -> str:
+    """The first as a share of the second: `0.4 %`, `12 %`; nothing of nothing."""
+    part, whole = pair
+    if not part or not whole:
+        return ""
+    percent = 100 * part / whole
+    return "< 0.1 %" if percent < 0.1 else f"{percent:.1f} %" if percent < 10 else f"{percent:.0f} %"
+
+
+def size(count: int | None) -> str:
+    """Bytes, as `512 B` or `1.2 MB`."""
+    if count is None:
+        return ""
+    value, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB"):
+        if value < 999.5:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+
+
+_LABELS = {
+    "not_found": "Not found",
+    "rate_limit": "Rate limit",
+    "too_large": "Too large",
+    "wanted": "Not there yet",
+    "stored": "Stored",
+}
+# What the colours and shapes of a result say; everything unknown is worth a look.
+_KINDS = {
+    "success": "good",
+    "stored": "good",
+    "done": "good",
+    "ok": "good",
+    "failed": "bad",
+    "missing": "bad",
+    "unreadable": "bad",
+    "too_large": "bad",
+    "in_progress": "going",
+    "started": "going",
+    "empty": "empty",
+    "erased": "empty",
+}
+
+
+def label(word: str | None) -> str:
+    """`in_progress` as people write it."""
+    text = word or ""
+    return _LABELS.get(text, text.replace("_", " ").capitalize())
+
+
+def kind(word: str | None) -> str:
+    """The class of a result: good, bad, going, empty or other."""
+    return _KINDS.get(word or "", "other")
+
+
+def pairs(fields: str | None, most: int = 160) -> str:
+    """A line's fields in one row: `sku=X, price=12`; without its message, and without what has parts of its own."""
+    found = load_exact(fields or "{}")
+    words = [
+        f"{name}={value if isinstance(value, str) else dump_exact(value)}"
+        for name, value in found.items()
+        if name != "message" and value not in (None, "") and not isinstance(value, dict | list)
+    ]
+    text = ", ".join(words)
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
+FILTERS = (ago, kind, label, number, pairs, share, size, span, until, utc)
+"""What templates may call."""

@@ -1,0 +1,140 @@
+"""One flow: its runs as a picture over time, what they come to, the list of them, and its kinds of errors."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from archiver.queries import ErrorFilter, FlowRow, Reader, error_groups, flows
+from archiver.queries.flow_runs import (
+    DRAWN,
+    STATUSES,
+    TRIGGERS,
+    Drawn,
+    FlowRuns,
+    Place,
+    days_of,
+    drawn_runs,
+    figures,
+    page_of_runs,
+)
+from archiver.web.errors import NotThere
+from archiver.web.pages import tables
+from archiver.web.pages.answers import page
+from archiver.web.pages.asked import Asked, place_word
+from archiver.web.room import Room
+
+PAGE = 50  # runs of the list
+ERRORS = 8  # kinds of errors
+PERIOD = "7d"
+PERIODS = {"24h": "24 hours", "7d": "7 days", "30d": "30 days", "90d": "90 days", "1y": "a year", "all": "all time"}
+KINDS = {1: "going", 2: "good", 3: "bad", 4: "empty"}
+TABLES = ("runs", "errors", "days")
+
+
+def flow(room: Room, request: Request) -> Response:
+    """The page of a flow, or one of its tables."""
+    asked = Asked(request, room.clock())
+    form, table = tables.format_of(asked), asked.word("table", TABLES, "runs")
+    with room.reading() as reader:
+        one = flow_of(reader, request)
+        which = _asked_for(asked, one.flow_key)
+        if form:
+            return _as_file(reader, asked, which, form, table)
+        runs = page_of_runs(reader, which, PAGE)
+        drawn, is_cut = drawn_runs(reader, which)
+        days = days_of(reader, one.flow_key, which.since, which.until) if is_cut and not which.is_filtered else []
+        values: dict[str, Any] = {
+            "figures": figures(reader, which),
+            "errors": error_groups(reader, ErrorFilter([one.flow_key], (), which.since), ERRORS),
+        }
+    return page(
+        room,
+        request,
+        "flow.html",
+        asked=asked,
+        flow=one,
+        runs=runs,
+        following=asked.url(behind=place_word(runs.more)) if runs.more else None,
+        which=which,
+        period=asked.text("since", PERIOD),
+        periods=PERIODS,
+        statuses=STATUSES,
+        picture=_days_picture(days) if days else _runs_picture(drawn, request, one.flow_key),
+        is_cut=is_cut and not days,
+        drawn=DRAWN,
+        **values,
+    )
+
+
+def flow_of(reader: Reader, request: Request) -> FlowRow:
+    """The flow that a path names; raises NotThere."""
+    key = request.path_params["flow_key"]
+    found = next((one for one in flows(reader) if one.flow_key == key), None)
+    if found is None:
+        raise NotThere(f"The archive knows no flow with the number {key}. The board lists all flows.")
+    return found
+
+
+def _asked_for(asked: Asked, flow_key: int) -> FlowRuns:
+    since, until = asked.period(PERIOD)
+    place = asked.place()
+    return FlowRuns(
+        flow_key,
+        status=asked.word("status", STATUSES),
+        since=since,
+        until=until,
+        shortest=asked.seconds("shortest"),
+        longest=asked.seconds("longest"),
+        trigger=asked.word("trigger", TRIGGERS),
+        by=asked.text("by"),
+        behind=Place(*place) if place else None,
+    )
+
+
+def _as_file(reader: Reader, asked: Asked, which: FlowRuns, form: str, table: str) -> Response:
+    name = f"flow-{which.flow_key}-{table}"
+    if table == "errors":
+        rows = error_groups(reader, ErrorFilter([which.flow_key], (), which.since), tables.MOST)
+        return tables.answer(form, name, rows, reader.columns("SELECT * FROM reporting.error_group LIMIT 0"))
+    if table == "days":
+        rows = days_of(reader, which.flow_key, which.since, which.until)
+        return tables.answer(form, name, rows, reader.columns("SELECT * FROM reporting.run_daily LIMIT 0"))
+    found = page_of_runs(reader, which, tables.MOST)
+    more = asked.url(behind=place_word(found.more), format=form) if found.more else None
+    return tables.answer(form, name, found.rows, reader.columns("SELECT * FROM reporting.run LIMIT 0"), more)
+
+
+def _runs_picture(drawn: list[Drawn], request: Request, flow_key: int) -> str:
+    """Each run a bar at the time when it began, as high as it took long; a series for each status."""
+    root = request.scope.get("root_path", "")
+    return _picture(
+        kind="runs",
+        x=[round(run.epoch, 1) for run in drawn],
+        y=[None if run.seconds is None else round(run.seconds, 2) for run in drawn],
+        status=[KINDS.get(run.status or 0, "other") for run in drawn],
+        failed=[run.failed_lines for run in drawn],
+        ids=[str(run.log_id) for run in drawn],
+        base=f"{root}/flows/{flow_key}/runs/",
+    )
+
+
+def _days_picture(days: list[dict[str, Any]]) -> str:
+    """Each day a bar of its runs by result, and how long they took."""
+    return _picture(
+        kind="days",
+        x=[datetime.fromisoformat(f"{day['day']}T00:00+00:00").timestamp() for day in days],
+        good=[day["succeeded"] for day in days],
+        bad=[day["failed"] for day in days],
+        empty=[day["empty"] for day in days],
+        p50=[day["duration_p50_seconds"] for day in days],
+        p95=[day["duration_p95_seconds"] for day in days],
+    )
+
+
+def _picture(**values: Any) -> str:
+    return json.dumps(values, separators=(",", ":"))

@@ -1,0 +1,121 @@
+"""One log with its file: a line, a step or the main log; what was sent, and what the other side answered."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from archiver.logs import load_exact
+from archiver.queries import LOG_TYPES, Criterion, Json, replay
+from archiver.queries.one_log import SHOWN, LogFile, file_of, log_of
+from archiver.web.errors import NotThere
+from archiver.web.files import parts_of
+from archiver.web.pages import tables
+from archiver.web.pages.answers import page
+from archiver.web.pages.asked import Asked, word_of
+from archiver.web.pages.document import bodies_of, tree_of
+from archiver.web.pages.flow import flow_of
+from archiver.web.pages.run import run_of
+from archiver.web.room import Room
+
+TITLES = {"main": "Main log", "sub": "Step", "line": "Line"}
+
+
+class Field(NamedTuple):
+    """A field of a line; `word` finds the lines with the same value, where it is a value that people look for."""
+
+    name: str
+    text: str
+    word: str
+
+
+def log(room: Room, request: Request) -> Response:
+    """The page of a log; all of it as JSON, or its fields as CSV."""
+    asked = Asked(request, room.clock())
+    form = tables.format_of(asked)
+    log_type, log_id = request.path_params["log_type"], request.path_params["log_id"]
+    with room.reading() as reader:
+        flow, run = flow_of(reader, request), run_of(reader, request)
+        row = log_of(reader, run, log_type, log_id) if log_type in LOG_TYPES else None
+        if row is None:
+            raise NotThere(f"This run has no {log_type[:20]} log {log_id}; its page lists what it has.")
+        file = file_of(reader, flow.flow_key, log_type, log_id)
+    fields = fields_of(row.get("fields"))
+    if form == "json":
+        whole = {**row, "fields": Json(row["fields"])} if "fields" in row else row
+        return tables.json_answer(f"log-{log_id}", {**whole, "file": None if file is None else file._asdict()})
+    if form == "csv":
+        rows = [{"field": one.name, "value": one.text} for one in fields]
+        return tables.answer(form, f"log-{log_id}", rows, ("field", "value"))
+    document = load_exact(file.document) if file is not None and file.document is not None else None
+    return page(
+        room,
+        request,
+        "log.html",
+        asked=asked,
+        flow=flow,
+        run=run,
+        log=row,
+        log_type=log_type,
+        title=TITLES[log_type],
+        fields=fields,
+        file=file,
+        why=why_not(file),
+        bodies=bodies_of(document),
+        tree=tree_of(document) if document is not None else None,
+    )
+
+
+def fields_of(text: str | None) -> list[Field]:
+    """The fields of a line without a column, by name."""
+    found = load_exact(text) if text else {}
+    return [_field(name, value) for name, value in sorted(found.items())]
+
+
+def _field(name: str, value: Any) -> Field:
+    if isinstance(value, str):
+        text, is_scalar = value, True
+    else:
+        text, is_scalar = tables.json_bytes(value).decode(), not isinstance(value, dict | list)
+    is_sought = is_scalar and 0 < len(text) <= 200 and '"' not in text and name != "message" and name.isidentifier()
+    return Field(name, text, word_of(Criterion(name, text)) if is_sought else "")
+
+
+def why_not(file: LogFile | None) -> str:
+    """Why no document is shown; nothing where there is one."""
+    if file is None:
+        return "The Integrator announced no file for this log, or it was not asked for (details: failed)."
+    if file.document is not None:
+        return ""
+    if file.document_bytes is not None:
+        return f"Its document has {file.document_bytes:,} bytes; at most {SHOWN:,} are shown here."
+    states = {
+        "wanted": "It is not downloaded yet",
+        "missing": "The Integrator announced it and does not have it",
+        "unreadable": "It cannot be read; its bytes are kept",
+        "too_large": "It is larger than the archiver reads",
+        "stored": "It is stored, and its document is none that Postgres can hold",
+        "erased": "It was erased at a person's request",
+    }
+    why = file.error or file.document_changes
+    return f"{states.get(file.outcome, file.outcome)}{f': {why}' if why else ''}."
+
+
+def download(room: Room, request: Request) -> Response:
+    """The file of a log as it came, byte for byte."""
+    log_type, log_id = request.path_params["log_type"], request.path_params["log_id"]
+    types = [LOG_TYPES[log_type]] if log_type in LOG_TYPES else []
+    with room.asking() as asked:
+        file = replay.file_of(asked, request.path_params["flow_key"], log_id, types)
+    if file is None:
+        raise NotThere("There is no file to download for this log.")
+    ending = "zip" if file.body_form == "zip" else "txt"
+    headers = {
+        "Content-Length": str(file.size),
+        "Content-Disposition": f'attachment; filename="log-{log_id}.{ending}"',
+        "Cache-Control": "no-store",
+    }
+    kind = "application/zip" if ending == "zip" else "application/octet-stream"
+    return StreamingResponse(parts_of(room, file), media_type=kind, headers=headers)

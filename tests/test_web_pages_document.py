@@ -14,7 +14,7 @@ from archiver.logs import load_exact
 from archiver.queries import Criterion, Json
 from archiver.web.errors import WrongQuestion
 from archiver.web.pages.asked import Asked, criteria_of, word_of
-from archiver.web.pages.document import NODES, bodies_of, indented_json, indented_xml, readable, tree_of
+from archiver.web.pages.document import NODES, Node, bodies_of, indented_json, indented_xml, readable, tree_of
 from archiver.web.pages.tables import csv_text, json_bytes
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -66,8 +66,8 @@ def test_bodies_are_found_by_what_they_may_be_called() -> None:
 
 
 def test_a_tree_has_bounds() -> None:
-    def count(node: object) -> int:
-        return 1 + sum(count(one) for one in node.children)  # type: ignore[attr-defined]
+    def count(node: Node) -> int:
+        return 1 + sum(count(one) for one in node.children)
 
     assert count(tree_of({str(one): [one, [one]] for one in range(100_000)})) <= NODES + 5
     deep: object = "end"

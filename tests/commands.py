@@ -18,7 +18,7 @@ _ENDS = re.compile(r"^(?:[|;&><].*|\d?>.*|\)|\\)$")
 
 
 def problem(words: list[str]) -> str | None:
-    """What is wrong with `archiver WORDS`: an unknown command or option, a missing command; None where nothing is."""
+    """What is wrong with `archiver WORDS`: an unknown command or option; None where nothing is."""
     command, waiting = ROOT, list(words)
     while waiting:
         word = waiting.pop(0)
@@ -30,9 +30,7 @@ def problem(words: list[str]) -> str | None:
             if option is None:
                 return f"{command.name} has no option {name}"
             if option and not value:
-                if not waiting:
-                    return f"{name} wants a value"
-                waiting.pop(0)
+                waiting[:1] = []
         elif hasattr(command, "commands"):
             if word not in command.commands:
                 return f"{command.name} has no command {word}"
@@ -52,25 +50,29 @@ def _option(command: Any, name: str) -> bool | None:
     return None
 
 
+_SEPARATORS = re.compile(r"&&|\|\||[;|]|\$\(|\s#\s")
+_BEFORE = re.compile(
+    r"""\$\s | (?:export\s+)?[A-Z_]+=\S*\s | sudo\s(?:-u\s\S+\s)? | docker\ compose\s.*?\sexec\s\S+\s
+      | kubectl\s.*?\s--\s | docker\ run\s.*?\s(?=archiver\s)""",
+    re.VERBOSE,
+)
+
+
 def in_shell(text: str) -> Iterator[list[str]]:
     """The words behind `archiver` of every call in a shell text."""
-    joined = text.replace("\\\n", " ")
-    for line in joined.splitlines():
-        plain = re.sub(r"^\s*[$#]\s+(?=archiver|sudo|ARCHIVER)", "", line).replace("…", "X")
-        for match in re.finditer(r"(?:^|[\s(/;&|`])archiver(?:[ \t]+(?P<rest>[^`]*))?(?=$|`)", plain):
-            yield from _calls(match["rest"] or "")
+    for line in text.replace("\\\n", " ").splitlines():
+        for part in _SEPARATORS.split(line):
+            plain = part.strip().strip('"')
+            while match := _BEFORE.match(plain):
+                plain = plain[match.end() :].lstrip()
+            program, *rest = plain.split(None, 1) or [""]
+            if program == "archiver" or program.endswith("/bin/archiver"):
+                yield _words(rest[0] if rest else "")
 
 
-def _calls(rest: str) -> Iterator[list[str]]:
-    rest = re.split(r"\s(?:#|&&|\|\||;|\|)\s?|;|\s#", rest)[0]
-    lexer = shlex.shlex(rest, posix=True, punctuation_chars=False)
-    lexer.whitespace_split = True
-    lexer.commenters = ""
+def _words(text: str) -> list[str]:
+    text = text.replace("…", "X")
     try:
-        words = list(lexer)
-    except ValueError:  # a quote that goes on in the next line, or the end of a $(…)
-        words = rest.rstrip(")\"'").split()
-    words = [word for word in words if word]
-    while words and words[-1].endswith((")", '")')) and "(" not in words[-1]:
-        words[-1] = words[-1].rstrip(')"')
-    yield words
+        return shlex.split(text)
+    except ValueError:  # a quote that the next line ends, or the end of a $(…)
+        return text.rstrip(")\"'").split()

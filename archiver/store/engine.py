@@ -49,6 +49,8 @@ def translated() -> Iterator[None]:
     try:
         yield
     except DBAPIError as exc:
+        if exc.connection_invalidated:
+            raise DatabaseInterrupted("the connection to the database broke; what was under way is done again") from exc
         raise _translate(exc.orig) from exc
     except psycopg.Error as exc:
         raise _translate(exc) from exc

@@ -231,9 +231,9 @@ class _Pass:
 
     def _learn(self, writer: Writer, walk: Walk, **more: Any) -> None:
         order = Order.ARBITRARY if self.learnt.order is Order.ARBITRARY else walk.order
-        self.learnt = self.learnt.but(
-            order=order, count_holds=walk.count_holds, total=walk.count, deep=0, depth=0, **more
-        )
+        self.learnt = self.learnt.but(order=order, count_holds=walk.count_holds, total=walk.count, **more)
+        if self.history or not self.checkpoint.backfill:  # a poll at the head says nothing of how deep history goes
+            self.learnt = self.learnt.but(deep=0, depth=0)
         writer.save_source(self.learnt.to_json())
 
     def _certify(self, writer: Writer, walk: Walk) -> None:

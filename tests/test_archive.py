@@ -18,7 +18,7 @@ from sqlalchemy import text
 from archiver import config
 from archiver.archive import FlowReport, archive_flow, files
 from archiver.client import Client
-from archiver.demo.faults import Body, DepthLimit, Faults, Status
+from archiver.demo.faults import Body, Faults
 from archiver.demo.flows import BRAND
 from archiver.demo.server import PASSWORD, USERNAME, Server, serve
 from archiver.demo.table import TableWorld
@@ -146,19 +146,6 @@ def test_a_finished_run_never_becomes_unfinished(bench: Bench) -> None:
     assert bench.all("SELECT state, status FROM archive.run") == [(3, 2)]
 
 
-def test_lines_that_come_after_the_first_count_are_fetched_before_the_seal(bench: Bench) -> None:
-    bench.world.insert(FLOW, 1, main_log(1))
-    bench.world.insert(FLOW, 3, line_log(10, 1))
-    bench.turn(settle=timedelta(hours=1))
-    assert bench.states() == {1: "settling"}
-    bench.world.insert(FLOW, 3, *(line_log(number, 1) for number in range(20, 250)))
-    with bench.store.engine.begin() as connection:
-        connection.execute(text("UPDATE archive.run SET visit_at = now()"))
-    bench.turn(settle=timedelta(hours=1))
-    assert bench.states() == {1: "sealed"}
-    assert bench.one("SELECT count(*) FROM archive.line") == 231
-
-
 def test_a_sealed_run_is_looked_at_once_more_after_a_day(bench: Bench) -> None:
     bench.world.insert(FLOW, 1, main_log(1))
     bench.turn()
@@ -170,30 +157,6 @@ def test_a_sealed_run_is_looked_at_once_more_after_a_day(bench: Bench) -> None:
     assert bench.states() == {1: "sealed"}
     assert bench.one("SELECT count(*) FROM archive.line") == 1
     assert bench.one("SELECT visit_at IS NULL FROM archive.run")
-
-
-def test_a_run_that_is_no_longer_listed_is_lost_by_name_and_may_come_back(bench: Bench) -> None:
-    bench.world.insert(FLOW, 1, main_log(1, state=2, status=1), main_log(2, age=4000))
-    bench.turn()
-    bench.world.delete(FLOW, 1, 1)
-    bench.turn()
-    assert bench.states()[1] == "open"  # one 404 proves little
-    bench.turn()
-    assert bench.states() == {1: "lost", 2: "sealed"}
-    bench.world.insert(FLOW, 1, main_log(1, state=3))
-    bench.turn()
-    assert bench.states() == {1: "sealed", 2: "sealed"}
-
-
-def test_an_old_open_run_is_stuck_and_asked_for_once_a_day(bench: Bench) -> None:
-    bench.world.insert(FLOW, 1, main_log(1, state=2, status=1))
-    bench.turn()
-    with bench.store.engine.begin() as connection:
-        connection.execute(text("UPDATE archive.run SET first_seen_at = now() - interval '8 days'"))
-    bench.turn()
-    assert bench.states() == {1: "stuck"}
-    assert bench.one("SELECT round(extract(epoch FROM visit_at - now()) / 3600)::int FROM archive.run") == 24
-    assert bench.one("SELECT open_runs FROM reporting.archive_health") == 1
 
 
 def zipped(document: bytes, name: str = "log.json") -> bytes:
@@ -310,49 +273,6 @@ def test_a_page_of_lines_that_does_not_parse_fails_its_run_and_no_other(bench: B
     assert bench.one("SELECT error FROM archive.run WHERE log_id = 1")
     assert bench.turn().errors == []
     assert bench.states() == {1: "sealed", 2: "sealed"}
-
-
-def test_a_list_that_is_suddenly_empty_does_not_move_the_frontier(bench: Bench) -> None:
-    bench.world.insert(FLOW, 1, main_log(1, age=60), main_log(2, age=86400 * 3))
-    bench.turn()
-    before = bench.one("SELECT frontier FROM archive.checkpoint")
-    bench.faults.add(Status(404), path="/logs", log_type=1, page=1)
-    report = bench.turn()
-    assert "suddenly empty" in report.errors[0]
-    assert bench.one("SELECT frontier FROM archive.checkpoint") == before
-    assert bench.all("SELECT failures_in_a_row, last_error IS NOT NULL FROM archive.checkpoint") == [(1, True)]
-
-
-def test_a_flow_that_was_never_seen_is_told_and_nothing_is_certified(bench: Bench) -> None:
-    report = bench.turn()
-    assert report.errors == []
-    assert "id" in report.notes[0]
-    assert bench.one("SELECT frontier FROM archive.checkpoint") is None
-
-
-def test_rows_dropped_while_nobody_read_are_a_gap(bench: Bench) -> None:
-    bench.world.insert(FLOW, 1, *(main_log(number, age=60 * number) for number in range(1, 6)))
-    bench.turn()
-    with bench.store.engine.begin() as connection:  # the last good poll was two days ago
-        connection.execute(text("UPDATE archive.checkpoint SET frontier = frontier - interval '2 days'"))
-        connection.execute(text("UPDATE archive.run SET created = created - interval '2 days'"))
-    bench.world.delete(FLOW, 1, 1, 2, 3, 4, 5)
-    bench.world.insert(FLOW, 1, main_log(9, age=30))
-    report = bench.turn()
-    assert "dropped" in report.errors[0]
-    (gap,) = bench.one("SELECT gaps FROM archive.checkpoint")
-    assert gap["from"] < gap["to"]
-
-
-def test_a_source_that_lists_no_deeper_leaves_a_gap(bench: Bench) -> None:
-    bench.world.insert(FLOW, 1, *(main_log(number, age=600 * number) for number in range(1, 700)))
-    bench.faults.add(DepthLimit(rows=300, status=400), path="/logs", log_type=1)
-    report = bench.turn()
-    assert any("no further" in error for error in report.errors)
-    (gap,) = bench.one("SELECT gaps FROM archive.checkpoint")
-    assert "depth_limited" in gap["reason"]
-    assert bench.one("SELECT count(*) FROM archive.run") >= 250
-    assert bench.turn().errors == []  # it is told once, and stays on record
 
 
 def test_what_is_older_than_since_is_left_alone(bench: Bench) -> None:

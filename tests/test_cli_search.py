@@ -52,6 +52,11 @@ class Said(NamedTuple):
     err: str
 
     @property
+    def one(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.out)
+        return found
+
+    @property
     def rows(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = json.loads(self.out)
         return found
@@ -136,6 +141,38 @@ def test_search_as_json_and_csv_are_the_views_rows_newest_first(archiver: Callab
     assert list(table[0]) == view_columns(filled)
     assert archiver("search", "sku=none", "--csv").out == ",".join(view_columns(filled)) + "\n"
     assert archiver("search", "sku=none", "--json") == Said(0, "[]\n", "")
+
+
+@pytest.mark.parametrize("command", ["runs", "errors", "status", "search sku=A-1", "history sku=A-1"])
+def test_what_is_read_can_be_had_as_csv_with_the_same_columns_and_rows(
+    archiver: Callable[..., Said], command: str
+) -> None:
+    rows = archiver(*command.split(), "--json").rows
+    table = csv.DictReader(io.StringIO(archiver(*command.split(), "--csv").out))
+    found = list(table)
+    assert len(found) == len(rows)
+    assert [name for name in table.fieldnames or () if not rows or name in rows[0]] == list(table.fieldnames or ())
+    assert [row["flow_name"] for row in found] == [row["flow_name"] for row in rows]
+    assert "leave one out" in archiver(*command.split(), "--csv", "--json").err
+
+
+def test_csv_of_a_run_is_its_lines_and_nothing_in_it_is_a_formula(archiver: Callable[..., Said]) -> None:
+    (run,) = archiver("runs", "--flow", "stock", "--json").rows
+    lines = list(csv.DictReader(io.StringIO(archiver("show", run["run_id"], "--csv").out)))
+    assert len(lines) == len(archiver("show", run["run_id"], "--json").one["lines"]) > 0
+    said = archiver("sql", "--csv", "SELECT '=1+1' a, '-5' b, -5.50 c, ' @x' d, '%18' e, '-x' f, NULL g, '+90 5' h")
+    assert said.out.splitlines()[1] == "'=1+1,-5,-5.50,' @x,%18,'-x,,'+90 5"
+
+
+def test_tables_for_people_give_up_width_where_they_have_most_of_it(
+    archiver: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    head, row, *_ = archiver(
+        "sql", "SELECT repeat('x', 9000000) AS long, 7 AS n, repeat('y', 12) AS short"
+    ).out.splitlines()
+    assert head.split() == ["long", "n", "short"]
+    assert row == f"{'x' * 42}…  7  {'y' * 12}"
 
 
 def test_search_is_narrowed_by_what_stands_beside(archiver: Callable[..., Said]) -> None:

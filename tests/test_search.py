@@ -271,7 +271,7 @@ def test_a_history_tells_turns_and_answers_over_all_flows(store: Store) -> None:
         )
     story = told(store.engine, asking(("sku", "A")))
     with queries.reading(store.engine) as reader:
-        assert list(story[0]) == [*queries.line_columns(reader), "answer", "turn"]
+        assert list(story[0]) == [*queries.view_columns(reader, "line"), "answer", "turn"]
     by_flow = {key: [row for row in story if row["flow_key"] == key] for key in (1, 2)}
     assert [row["log_id"] for row in story] == [0, 0, 1, 1, 2, 3, 4, 5, 6]
     assert [row["turn"] for row in by_flow[1]] == [None, "broke", None, None, "recovered", None, "broke"]

@@ -54,6 +54,12 @@ class Call:
         return config.default(os.environ)
 
 
+def one_form(*, as_json: bool, as_csv: bool) -> None:
+    """Raises WrongCall where a command is asked for two forms at once."""
+    if as_json and as_csv:
+        raise WrongCall("--json and --csv exclude each other: leave one out")
+
+
 def call_of(context: typer.Context) -> Call:
     """The call that a command belongs to."""
     found = context.find_root().obj

@@ -108,7 +108,7 @@ def _world(folder: Path, days: int) -> Iterator[Config]:
                     "flows": [{"id": flow.flow_id, "name": flow.name} for flow in world.flows],
                 }
             ],
-            "defaults": {"every": "15s", "settle": "30s", "lateness": "1m"},
+            "defaults": {"every": "15s", "settle": "30s", "lateness": "1m", "search_fields": ["sku"]},
         }
         path.write_text(
             "# Written by `archiver demo`; its Integrator lives as long as the demo does.\n"
@@ -147,6 +147,7 @@ def _say_next(folder: Path, *, live: bool) -> None:
         f"\nTry {where}:\n"
         f"  {command} status\n"
         f"  {command} runs --status failed\n"
+        f"  {command} errors\n"
         f"  {command} sql 'SELECT flow_name, status, count(*) FROM run GROUP BY 1, 2 ORDER BY 1, 2'\n"
         f"  {command} db psql"
     )

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from archiver.cli import output, words
-from archiver.cli.call import archive, call_of, flow_keys
-from archiver.cli.options import READ, AsJson, Flows, examples
+from archiver.cli.call import archive, call_of, flow_keys, one_form
+from archiver.cli.options import READ, AsCsv, AsJson, Flows, examples
 from archiver.cli.output import Column
 from archiver.cli.read import Since, chosen, span_of
 
@@ -52,9 +52,10 @@ def errors(
         str, typer.Option("--class", metavar="WORDS", help=f"Only of these classes: {', '.join(CLASSES)}.")
     ] = "",
     limit: Annotated[
-        int | None, typer.Option("--limit", "-n", min=1, help=f"At most so many; else {SHOWN}, and with --json all.")
+        int | None, typer.Option("--limit", "-n", min=1, help=f"At most so many; else {SHOWN}, and for programs all.")
     ] = None,
     as_json: AsJson = False,
+    as_csv: AsCsv = False,
 ) -> None:
     """What fails, by kind of error: the most frequent first.
 
@@ -63,6 +64,7 @@ def errors(
     """
     from archiver import queries
 
+    one_form(as_json=as_json, as_csv=as_csv)
     call = call_of(context)
     config = call.any_config()
     first, _ = span_of(since, "", call.now)
@@ -70,9 +72,13 @@ def errors(
     with archive(context) as reader:
         keys = flow_keys(queries.flows(reader), flow) if flow else None
         which = queries.ErrorFilter(keys, kinds, first)
-        if as_json:
+        if as_json or as_csv:
             groups = queries.error_groups(reader, which, limit)
-            output.write_list(_as_json(group, hit) for group, hit in _with_values(reader, config, groups, first))
+            rows = (_as_json(group, hit) for group, hit in _with_values(reader, config, groups, first))
+            if as_json:
+                output.write_list(rows)
+            else:
+                output.write_rows([*queries.view_columns(reader, "error_group"), "affected"], rows)
             return
         limit = limit or SHOWN
         groups = queries.error_groups(reader, which, limit + 1)

@@ -15,6 +15,7 @@ READ = "Read"
 DATABASE = "Database"
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for programs: all of it, times in UTC.")]
+AsCsv = Annotated[bool, typer.Option("--csv", help="CSV for spreadsheets: all of it, times in UTC.")]
 Flows = Annotated[
     list[str] | None,
     typer.Option("--flow", "-f", metavar="FLOW", help="Only this flow: its name, id, or project/name. Repeatable."),

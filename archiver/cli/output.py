@@ -9,10 +9,11 @@ import json
 import os
 import re
 import sys
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from archiver.cli.words import HOSTILE, clean, clean_lines
 
@@ -41,6 +42,9 @@ STYLES = {
     "no runs": "yellow",
     "not polled yet": "dim",
 }
+
+
+GAP = 2  # columns of a table apart
 
 
 class PipeClosed(Exception):
@@ -124,11 +128,26 @@ def write_list_within(rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def write_csv(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A line of names and one of values for each row, as `plain` writes them."""
+    """A line of names and one of values for each row, as `plain` writes them but for formulas."""
     for row in itertools.chain([names], rows):
         line = io.StringIO()
-        csv.writer(line, lineterminator="\n").writerow([plain(value) for value in row])
+        csv.writer(line, lineterminator="\n").writerow([_cell(value) for value in row])
         write(line.getvalue())
+
+
+def write_rows(names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """CSV of rows that have these names, and perhaps more."""
+    write_csv(names, ([row[name] for name in names] for row in rows))
+
+
+_FORMULA = re.compile(r" *[=+\-@\t\r\n]")
+_NUMBER = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+)*(?:[eE][+-]?[0-9]+)?")
+
+
+def _cell(value: Any) -> str:
+    """What a spreadsheet would take for a formula has an apostrophe before it. Numbers stay, negative ones too."""
+    text = plain(value)
+    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
 
 
 def plain(value: Any) -> str:
@@ -182,21 +201,33 @@ def print_table(
 
     filled = [[clean(cell) for cell in row] for row in rows]
     shown = [index for index in range(len(columns)) if every or any(row[index] for row in filled)]
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for index in shown:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0))
+    for index, width in zip(shown, _widths(columns, filled, shown, console().width), strict=True):
         column = columns[index]
-        table.add_column(
-            Text(column.name),
-            justify="right" if column.right else "left",
-            no_wrap=True,
-            overflow="ellipsis",
-            min_width=max(len(row[index]) for row in filled) if column.keep else min(len(column.name), 6),
-        )
+        align: Literal["left", "right"] = "right" if column.right else "left"
+        table.add_column(Text(column.name), justify=align, no_wrap=True, overflow="ellipsis", width=width)
     for row in filled:
         table.add_row(*(Text(row[index], style=STYLES.get(row[index], "")) for index in shown))
     if title:
         heading(title)
     show(table)
+
+
+def _widths(columns: Sequence[Column], rows: Sequence[Sequence[str]], shown: Sequence[int], room: int) -> list[int]:
+    """How wide each column that is shown gets. Where there is too little room the widest of those that may be cut give
+    way first; left to itself, rich would take from all alike, until the small ones are gone."""
+    from rich.cells import cell_len
+
+    wanted = [max(map(cell_len, (columns[at].name, *(row[at] for row in rows)))) for at in shown]
+    room -= GAP * (len(shown) - 1)
+
+    def cut(most: int) -> list[int]:
+        return [
+            width if columns[at].keep else min(width, max(most, len(columns[at].name), 6))
+            for at, width in zip(shown, wanted, strict=True)
+        ]
+
+    return cut(bisect_right(range(max(room, 0) + 1), room, key=lambda most: sum(cut(most))) - 1)
 
 
 def heading(text: str) -> None:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from archiver.cli import output, words
-from archiver.cli.call import WrongCall, archive, call_of, database, flow_keys
-from archiver.cli.options import READ, AsJson, Flows, examples
+from archiver.cli.call import WrongCall, archive, call_of, database, flow_keys, one_form
+from archiver.cli.options import READ, AsCsv, AsJson, Flows, examples
 from archiver.cli.output import Column
 
 if TYPE_CHECKING:
@@ -69,13 +69,15 @@ def runs(
     since: Since = "",
     until: Until = "",
     limit: Annotated[
-        int | None, typer.Option("--limit", "-n", min=1, help=f"At most so many; else {PAGE}, and with --json all.")
+        int | None, typer.Option("--limit", "-n", min=1, help=f"At most so many; else {PAGE}, and for programs all.")
     ] = None,
     as_json: AsJson = False,
+    as_csv: AsCsv = False,
 ) -> None:
     """Runs, newest first."""
     from archiver import queries
 
+    one_form(as_json=as_json, as_csv=as_csv)
     now = call_of(context).now
     first, last = span_of(since, until, now)
     statuses, states = chosen(status, STATUSES, "--status"), chosen(state, STATES, "--state")
@@ -84,6 +86,9 @@ def runs(
         which = queries.RunFilter(keys, statuses, states, first, last)
         if as_json:
             output.write_list(queries.runs(reader, which, limit))
+            return
+        if as_csv:
+            output.write_rows(queries.view_columns(reader, "run"), queries.runs(reader, which, limit))
             return
         limit = limit or PAGE
         found = list(queries.runs(reader, which, limit + 1))
@@ -148,7 +153,7 @@ def sql(
     *,
     statement: Annotated[str, typer.Argument(metavar="SELECT", help="One statement; - reads it from standard input.")],
     as_json: AsJson = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="CSV for programs: all of it, times in UTC.")] = False,
+    as_csv: AsCsv = False,
     timeout: Annotated[str, typer.Option("--timeout", metavar="TIME", help="Give up after: 90s, 5m, …")] = "60s",
 ) -> None:
     """Ask in SQL, in a transaction that can only read.
@@ -157,8 +162,7 @@ def sql(
     """
     from archiver import queries
 
-    if as_json and as_csv:
-        raise WrongCall("--json and --csv exclude each other: leave one out")
+    one_form(as_json=as_json, as_csv=as_csv)
     text = sys.stdin.read() if statement == "-" else statement
     limit = duration(timeout, "--timeout")
     with (

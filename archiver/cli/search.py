@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from archiver.cli import output, words
-from archiver.cli.call import WrongCall, archive, call_of, flow_keys
-from archiver.cli.options import READ, AsJson, Flows, examples
+from archiver.cli.call import WrongCall, archive, call_of, flow_keys, one_form
+from archiver.cli.options import READ, AsCsv, AsJson, Flows, examples
 from archiver.cli.output import Column
 from archiver.cli.read import PAGE, STATUSES, Since, Until, chosen, run_word, span_of
 
@@ -31,7 +31,6 @@ Run = Annotated[str, typer.Option("--run", metavar="RUN", help="Only of this run
 Status = Annotated[
     str, typer.Option("--status", metavar="WORDS", help=f"Only with these results: {', '.join(STATUSES)}.")
 ]
-AsCsv = Annotated[bool, typer.Option("--csv", help="CSV for programs: all of it, times in UTC.")]
 
 
 @find.command(
@@ -65,7 +64,7 @@ def search(
     """
     from archiver import queries
 
-    _one_form(as_json=as_json, as_csv=as_csv)
+    one_form(as_json=as_json, as_csv=as_csv)
     with archive(context) as reader:
         which = _asked(
             context, reader, values=values or [], flows=flow or [], run=run, since=since, until=until, status=status
@@ -73,7 +72,7 @@ def search(
         if as_json:
             output.write_list(queries.search(reader, which, limit))
         elif as_csv:
-            _write_csv(queries.line_columns(reader), queries.search(reader, which, limit))
+            output.write_rows(queries.view_columns(reader, "line"), queries.search(reader, which, limit))
         else:
             most = limit or PAGE
             found = list(queries.search(reader, which, most + 1))
@@ -109,22 +108,17 @@ def history(
     from archiver import queries
     from archiver.queries.history import MORE
 
-    _one_form(as_json=as_json, as_csv=as_csv)
+    one_form(as_json=as_json, as_csv=as_csv)
     with archive(context) as reader:
         which = _asked(context, reader, values=values or [], flows=flow or [], since=since, until=until)
         if as_json:
             output.write_list(queries.history(reader, which, limit))
         elif as_csv:
-            _write_csv([*queries.line_columns(reader), *MORE], queries.history(reader, which, limit))
+            output.write_rows([*queries.view_columns(reader, "line"), *MORE], queries.history(reader, which, limit))
         else:
             most = limit or STORY
             told = list(queries.history(reader, which, most + 1))
             _print_story(reader, which, told[-most:], more=len(told) > most)
-
-
-def _one_form(*, as_json: bool, as_csv: bool) -> None:
-    if as_json and as_csv:
-        raise WrongCall("--json and --csv exclude each other: leave one out")
 
 
 def _asked(
@@ -163,10 +157,6 @@ def _criterion(word: str) -> Criterion:
 
     field, sign, value = word.partition("=")
     return Criterion(field or None, value) if sign else Criterion(None, word)
-
-
-def _write_csv(names: Sequence[str], rows: Iterable[Row]) -> None:
-    output.write_csv(names, ([row[name] for name in names] for row in rows))
 
 
 def _print_found(reader: Reader, which: Search, rows: Sequence[Row], *, more: bool) -> None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from archiver.cli import output, words
-from archiver.cli.call import WrongCall, archive, call_of, flow_keys
-from archiver.cli.options import READ, AsJson, Flows, examples
+from archiver.cli.call import WrongCall, archive, call_of, flow_keys, one_form
+from archiver.cli.options import READ, AsCsv, AsJson, Flows, examples
 from archiver.cli.output import Column
 from archiver.cli.read import COLOURED, run_word
 
@@ -38,13 +38,15 @@ def show(
         int, typer.Option("--lines", "-n", min=0, help="At most so many lines, failed ones first.")
     ] = LINES,
     as_json: AsJson = False,
+    as_csv: AsCsv = False,
 ) -> None:
     """One run: its steps, lines and files.
 
-    Failed lines come first. With --json all of them.
+    Failed lines come first. With --json all of them; with --csv the lines alone.
     """
     from archiver import queries
 
+    one_form(as_json=as_json, as_csv=as_csv)
     with archive(context) as reader:
         keys = flow_keys(queries.flows(reader), flow or ())
         row = only_run(queries.runs_named(reader, run, keys), run)
@@ -55,6 +57,9 @@ def show(
                 lines=queries.lines_of(reader, row),
                 details=queries.details_of(reader, row),
             )
+            return
+        if as_csv:
+            output.write_rows(queries.view_columns(reader, "line"), queries.lines_of(reader, row))
             return
         _print_header(row, call_of(context).now)
         _print_steps(queries.steps_of(reader, row))
@@ -184,6 +189,7 @@ def detail(
     kind: Annotated[LogKind | None, typer.Option("--type", help="What the log is of, where ids meet.")] = None,
     raw: Annotated[bool, typer.Option("--raw", help="The file as it came, byte for byte.")] = False,
     as_json: AsJson = False,
+    as_csv: AsCsv = False,
 ) -> int:
     """The downloaded file of a log: its JSON document, indented.
 
@@ -191,14 +197,18 @@ def detail(
     """
     from archiver import queries
 
-    if raw and as_json:
-        raise WrongCall("--raw and --json exclude each other: leave one out")
+    one_form(as_json=as_json, as_csv=as_csv)
+    if raw and (as_json or as_csv):
+        raise WrongCall("--raw excludes --json and --csv: leave one out")
     with archive(context) as reader:
         keys = flow_keys(queries.flows(reader), flow or ())
         types = [kind.value] if kind else [one.value for one in LogKind]
         row = _only_detail(queries.details_named(reader, log_id, keys, types), log_id)
         if as_json:
             output.write_object(row)
+            return 0
+        if as_csv:
+            output.write_rows(list(row), [row])
             return 0
         body = queries.body_of(reader, row)
         return _write_raw(reader, row, body) if raw else _print_document(row, body)

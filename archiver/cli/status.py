@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from archiver.cli import output, words
-from archiver.cli.call import archive, call_of, flow_keys
-from archiver.cli.options import READ, AsJson, Flows, examples
+from archiver.cli.call import archive, call_of, flow_keys, one_form
+from archiver.cli.options import READ, AsCsv, AsJson, Flows, examples
 from archiver.cli.output import Column
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 one = typer.Typer()
 
+JUDGED = ("is_configured", "condition", "is_well", "problems", "notes")  # beside the columns of queries.health
 FORGOTTEN = "not in the configuration"
 
 
@@ -27,20 +28,27 @@ FORGOTTEN = "not in the configuration"
     rich_help_panel=READ,
     epilog=examples("archiver status", "archiver status --json | jq '.[] | select(.is_well | not)'"),
 )
-def status(context: typer.Context, *, flow: Flows = None, as_json: AsJson = False) -> int:
+def status(context: typer.Context, *, flow: Flows = None, as_json: AsJson = False, as_csv: AsCsv = False) -> int:
     """How the archive of each flow stands.
 
     Exit status 1 where a flow is not well: its last turn failed; it was due an hour ago and nobody polled it; a gap is
     known; runs were lost; files are missing, unreadable or too large; or rows could not be stored. A flow that was
     never polled is well, and so is one that is no longer in the configuration.
     """
+    from archiver import queries
+
+    one_form(as_json=as_json, as_csv=as_csv)
     call = call_of(context)
     config = call.any_config()
     with archive(context) as reader:
+        names = queries.health_columns(reader)
         rows = _rows(reader, config, flow or [])
     judged = [(row, _judge(row, call.now)) for row in rows]
     if as_json:
         output.write_list(_as_json(row, health) for row, health in judged)
+    elif as_csv:
+        rows = [_as_json(row, health) for row, health in judged]
+        output.write_rows([*names, *JUDGED], rows)
     elif not judged:
         output.note("no flows yet: name them in the configuration, then `archiver run` or `archiver sync`")
     else:

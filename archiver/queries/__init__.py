@@ -20,12 +20,13 @@ from archiver.queries.months import (
     month_statement,
     pruned_before,
     reporting_views,
+    view_columns,
     view_months,
 )
 from archiver.queries.proof import files_of, times_of
 from archiver.queries.reader import Json, Reader, Row, Value, reading
 from archiver.queries.runs import RunFilter, details_of, lines_of, run, runs, runs_named, steps_of
-from archiver.queries.search import Search, field_names, line_columns, search
+from archiver.queries.search import Search, field_names, search
 from archiver.queries.statement import StatementRefused, statement
 
 __all__ = [
@@ -62,7 +63,6 @@ __all__ = [
     "history",
     "judge",
     "key_of",
-    "line_columns",
     "lines_of",
     "month_statement",
     "pruned_before",
@@ -76,5 +76,6 @@ __all__ = [
     "statement",
     "steps_of",
     "times_of",
+    "view_columns",
     "view_months",
 ]

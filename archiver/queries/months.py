@@ -53,6 +53,18 @@ def reporting_views(reader: Reader) -> list[str]:
     ]
 
 
+def view_columns(reader: Reader, view: str) -> list[str]:
+    """The names of the columns of one of them."""
+    return [
+        row["attname"]
+        for row in reader.rows(
+            "SELECT attname FROM pg_attribute WHERE attrelid = format('reporting.%%I', %(view)s::text)::regclass"
+            " AND attnum > 0 ORDER BY attnum",
+            view=view,
+        )
+    ]
+
+
 def view_months(
     reader: Reader,
     view: str,

@@ -65,11 +65,6 @@ def keys(reader: Reader, which: Search, limit: int | None = None, *, oldest_firs
     return islice(found, limit)
 
 
-def line_columns(reader: Reader) -> list[str]:
-    """The names of the columns of reporting.line."""
-    return reader.columns("SELECT * FROM reporting.line LIMIT 0")
-
-
 def field_names(reader: Reader, flow_keys: Sequence[int] | None = None) -> list[str]:
     """The names of all fields without a column that lines of these flows have, or ever had."""
     rows = reader.rows(

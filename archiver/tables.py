@@ -381,6 +381,61 @@ rate_share = Table(
     PrimaryKeyConstraint("integrator", "owner"),
 )
 
+daemon = Table(
+    "daemon",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("started_at", Time, nullable=False, server_default=text("now()")),
+    Column("seen_at", Time, nullable=False, server_default=text("now()")),
+    Column("flows", Integer, nullable=False),
+    Column("config_path", Text),
+    Column("config_read_at", Time, nullable=False, server_default=text("now()")),
+    Column("config_error", Text),
+)
+
+alert = Table(
+    "alert",
+    metadata,
+    Column("alert_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("flow_key", Integer, ForeignKey("archive.flow.flow_key")),
+    Column("level", BigInteger, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("path", Text),
+    Column("since", Time, nullable=False),
+    Column("raised_at", Time, nullable=False, server_default=text("now()")),
+    Column("resolved_at", Time),
+    Column("resolution", Text),
+    Column("told_level", BigInteger, nullable=False, server_default=text("0")),
+    Column("told_at", Time),
+    Column("told_resolved_at", Time),
+    Column("acked_level", BigInteger),
+    Column("acked_at", Time),
+    Column("ack_reason", Text),
+    Index("alert_open_key", "kind", "subject", unique=True, postgresql_where=text("resolved_at IS NULL")),
+    Index("alert_kind_subject_idx", "kind", "subject", "told_at"),
+    Index(None, "raised_at"),
+)
+
+alert_message = Table(
+    "alert_message",
+    metadata,
+    Column("message_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("made_at", Time, nullable=False, server_default=text("now()")),
+    Column("tone", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("delivered", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("next_attempt_at", Time, nullable=False, server_default=text("now()")),
+    Column("claimed_until", Time),
+    Column("done_at", Time),
+    Column("error", Text),
+    Index("alert_message_waiting_idx", "next_attempt_at", postgresql_where=text("done_at IS NULL")),
+)
+
 
 def search_index(partition: str, name: str) -> str:
     """What the btree of a field that is declared for search is called, on `line` or a partition of it. Such indexes

@@ -43,7 +43,8 @@ def replaying(
     """The URL of a web server over an archive."""
     engine = connect(database) if isinstance(database, str) else database
     config = config_of(*(tokens or (TOKEN,)), **settings)
-    with web.serving(engine, config, clock=clock, flow_keys=flow_keys, meters=meters) as server:
+    polled = None if flow_keys is None else lambda: flow_keys
+    with web.serving(engine, config, clock=clock, flow_keys=polled, meters=meters) as server:
         yield server.url
     if isinstance(database, str):
         engine.dispose()

@@ -290,7 +290,8 @@ def test_a_writer_makes_partitions_and_deletes_nothing(
     Store(writer, owner="test").partitions.ensure(["2019-05"])
     Store(writer, owner="test").forget_old_passes()
     writer.dispose()
-    for table in set(tables(database, "archive")) - {"pass", "gap"}:  # gap is a view
+    own = {"pass", "daemon", "alert", "alert_message"}  # what the archiver did, not what it archived
+    for table in set(tables(database, "archive")) - own - {"gap"}:  # gap is a view
         refused(dsn, f"DELETE FROM archive.{table}")
     for table in set(tables(database, "archive")) - {"gap"}:
         for statement in (

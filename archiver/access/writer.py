@@ -12,7 +12,8 @@ _RIGHTS = (
     "GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA archive TO {role}",
     # The schema's version is the owner's alone; what the archiver did, but not what it archived, is forgotten in time.
     "REVOKE INSERT, UPDATE ON archive.alembic_version FROM {role}",
-    "GRANT DELETE ON archive.pass TO {role}",
+    "GRANT DELETE ON archive.pass, archive.daemon, archive.alert, archive.alert_message TO {role}",
+    "GRANT USAGE ON SEQUENCE archive.pass_pass_id_seq TO {role}",  # passes are numbered before they are written down
     "GRANT EXECUTE ON FUNCTION archive.make_partition(date) TO {role}",
     "GRANT SELECT ON ALL TABLES IN SCHEMA reporting TO {role}",
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any
 
 from archiver.archive.masking import masked
@@ -49,7 +50,8 @@ def _downloads(turn: Turn, wanted: Sequence[Wanted]) -> Iterator[tuple[Wanted, F
     with ThreadPoolExecutor(width, thread_name_prefix="download") as pool:
         for start in range(0, len(wanted), width):
             some = wanted[start : start + width]
-            answers = list(pool.map(download, some))
+            fetches = [pool.submit(copy_context().run, download, one) for one in some]
+            answers = [fetch.result() for fetch in fetches]
             failed = [answer for answer in answers if isinstance(answer, SourceUnavailable)]
             yield from zip(some, answers, strict=True)
             if len(failed) == len(some):

@@ -105,7 +105,7 @@ def migrate(
 def run(context: typer.Context) -> int:
     """The daemon: poll every flow by its schedule, and serve the web page where the configuration has `web`.
 
-    SIGTERM or Ctrl-C ends it.
+    SIGTERM or Ctrl-C ends it. A changed configuration is taken over as soon as it is saved, or on SIGHUP.
     """
     with leaving_on_signal():
         from archiver import daemon
@@ -133,9 +133,13 @@ def sync(
     archive stands.
     """
     from archiver import daemon
+    from archiver.cli.log import configure_logging
 
-    config = call_of(context).config()
+    call = call_of(context)
+    config = call.config()
     config.require_flows()
+    if call.debug:
+        configure_logging(config.logging, debug=True)
     wanted = configured_flows(config, flows or ())
     with stoppable() as stop, daemon.opened(config) as place, progress_shown() as progress:
         reports = daemon.sync(place, wanted, progress=progress, stopping=lambda: bool(stop))
@@ -164,6 +168,8 @@ def leaving_on_signal() -> Iterator[None]:
         raise SystemExit(0)
 
     previous = {one: signal.signal(one, leave) for one in (signal.SIGINT, signal.SIGTERM)}
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # there is nothing to read again yet
+        previous[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda *_: None)
     try:
         yield
     finally:

@@ -82,8 +82,7 @@ def beside(config: Config) -> Beside:
     meters = web.Meters()
 
     def serving(place: Workplace) -> AbstractContextManager[object]:
-        keys = tuple(place.keys.values())
-        return web.serving(place.engine, config, clock=_now, flow_keys=keys, meters=meters)
+        return web.serving(place.engine, config, clock=_now, flow_keys=lambda: set(place.keys.values()), meters=meters)
 
     return Beside(serving, meters.on_request)
 

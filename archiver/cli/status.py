@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 
 one = typer.Typer()
 
-JUDGED = ("is_configured", "condition", "is_well", "problems", "notes")  # beside the columns of queries.health
+JUDGED = (
+    "is_configured",
+    "config_error",
+    "condition",
+    "is_well",
+    "problems",
+    "notes",
+)  # beside the columns of queries.health
 FORGOTTEN = "not in the configuration"
 
 
@@ -33,7 +40,8 @@ def status(context: typer.Context, *, flow: Flows = None, as_json: AsJson = Fals
 
     Exit status 1 where a flow is not well: its last turn failed; it was due an hour ago and nobody polled it; a gap is
     known; runs were lost; files are missing, unreadable or too large; or rows could not be stored. A flow that was
-    never polled is well, and so is one that is no longer in the configuration.
+    never polled is well, and so is one that is no longer in the configuration. Also where a daemon goes on with an
+    older configuration, because the file as it is now cannot be used.
     """
     from archiver import queries
 
@@ -43,6 +51,9 @@ def status(context: typer.Context, *, flow: Flows = None, as_json: AsJson = Fals
     with archive(context) as reader:
         names = queries.health_columns(reader)
         rows = _rows(reader, config, flow or [])
+        broken = _broken(reader)
+    for row in rows:
+        row["config_error"] = "; ".join(broken) or None
     judged = [(row, _judge(row, call.now)) for row in rows]
     if as_json:
         output.write_list(_as_json(row, health) for row, health in judged)
@@ -53,7 +64,20 @@ def status(context: typer.Context, *, flow: Flows = None, as_json: AsJson = Fals
         output.note("no flows yet: name them in the configuration, then `archiver run` or `archiver sync`")
     else:
         _print(judged, call.now)
-    return 0 if all(health.is_well for _, health in judged) else 1
+        for problem in broken:
+            output.say(problem, "red")
+    return 0 if all(health.is_well for _, health in judged) and not broken else 1
+
+
+def _broken(reader: Reader) -> list[str]:
+    """The daemons that go on with an older configuration, for the file as it is now cannot be used."""
+    from archiver.queries.vitals import daemons
+
+    return [
+        f"{one.owner.rsplit(':', 1)[0]} does not take over {one.config_path} as it is now: {one.config_error}"
+        for one in daemons(reader)
+        if one.config_error
+    ]
 
 
 def _rows(reader: Reader, config: Config, named: list[str]) -> list[Row]:

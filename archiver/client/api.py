@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
@@ -141,7 +142,8 @@ class Client:
                 raise self._wire.ended()
             if self._readers is None:
                 self._readers = ThreadPoolExecutor(self.connections, "client-pages")
-            return self._readers.submit(self._list, flow, query, stop)
+            # With the caller's context, so that what is logged of the request names the pass that it belongs to.
+            return self._readers.submit(copy_context().run, self._list, flow, query, stop)
 
     def _list(self, flow: Flow, query: Query, stop: threading.Event) -> Page:
         read = 1

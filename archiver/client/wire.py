@@ -22,7 +22,7 @@ from archiver.errors import SourceUnavailable
 
 
 class RequestNote(NamedTuple):
-    """One try of one request, for logs and metrics: no query, no header. `status` is None where no answer came."""
+    """One try of one request, for logs and metrics: no header, no body. `status` is None where no answer came."""
 
     method: str
     path: str
@@ -30,6 +30,7 @@ class RequestNote(NamedTuple):
     seconds: float
     bytes: int
     attempt: int
+    query: str = ""  # flow, project, page, run: nothing of it is secret
 
 
 @dataclass(slots=True)
@@ -175,7 +176,7 @@ class Wire:
             call.seconds += seconds
             if self._on_request is not None:
                 status, size = (answer.status, len(answer.body)) if answer else (None, 0)
-                self._on_request(RequestNote(ask.method, ask.path, status, seconds, size, call.attempts))
+                self._on_request(RequestNote(ask.method, ask.path, status, seconds, size, call.attempts, ask.query))
         return answer
 
     def _before_another(self, call: _Call, answer: Answer | None, exc: Exception | None) -> None:

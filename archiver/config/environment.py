@@ -28,6 +28,7 @@ class Outside:
         self._problems = problems
         self._environ = environ
         self._folder = folder
+        self.files: list[Path] = []  # that secrets were read from
         self._done: dict[int, tuple[Any, Any]] = {}  # with the original, whose id must not be used again
 
     def bring(self, value: Any, path: str = "") -> Any:
@@ -60,7 +61,9 @@ class Outside:
         if file in (None, "", BROKEN):
             return file
         try:
-            with located(file, self._folder).open("rb") as source:
+            place = located(file, self._folder)
+            self.files.append(place)
+            with place.open("rb") as source:
                 secret = source.read(_LARGEST_SECRET + 1).decode().rstrip("\r\n")
         except (OSError, ValueError) as exc:
             reason = getattr(exc, "strerror", None) or "it is not UTF-8 text"

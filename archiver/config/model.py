@@ -116,7 +116,10 @@ class Logging:
 
 @dataclass(frozen=True)
 class Config:
-    """The whole of it. `path` is None without a file; `data_dir` is absolute; `web` is None where not asked for."""
+    """The whole of it. `path` is None without a file; `data_dir` is absolute; `web` is None where not asked for.
+
+    `files`: what it was read from, the files of its secrets among them.
+    """
 
     path: Path | None
     data_dir: Path
@@ -128,6 +131,7 @@ class Config:
     reporting: Reporting = Reporting()
     logging: Logging = Logging()
     workers: int = 4
+    files: tuple[Path, ...] = ()
 
     def require_flows(self) -> None:
         """For commands that are nothing without a flow; raises ConfigError."""

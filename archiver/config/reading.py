@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,12 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
     problems = Problems(path, SECRETS)
     problems.lines += unreadable
     folder = path.absolute().parent
-    raw = Outside(problems, environ, folder).bring(document)
+    outside = Outside(problems, environ, folder)
+    raw = outside.bring(document)
     config = _Resolving(problems, environ, path, folder).config(raw)
     if config is None or problems.lines:
         raise ConfigError(problems.lines)
-    return config
+    return replace(config, files=(path, *outside.files))
 
 
 def default(environ: Mapping[str, str]) -> Config:

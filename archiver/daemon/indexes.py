@@ -28,7 +28,7 @@ def build_indexes(engine: Engine, config: Config, *, stopping: Callable[[], bool
 class IndexBuilder:
     """Builds in a thread of its own, one at a time, which ends with the process."""
 
-    def __init__(self, engine: Engine, config: Config, stopping: Callable[[], bool]) -> None:
+    def __init__(self, engine: Engine, config: Callable[[], Config], stopping: Callable[[], bool]) -> None:
         self._engine = engine
         self._config = config
         self._stopping = stopping
@@ -42,7 +42,7 @@ class IndexBuilder:
 
     def _build(self) -> None:
         try:
-            built = build_indexes(self._engine, self._config, stopping=self._stopping)
+            built = build_indexes(self._engine, self._config(), stopping=self._stopping)
         except ArchiverError as exc:
             log.warning("indexes missing", error=str(exc))
             return

@@ -12,21 +12,35 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 
 from archiver.client import Client, RequestNote
-from archiver.config import Config, Flow
+from archiver.config import Config, Flow, Integrator
+from archiver.daemon.passes import noting
 from archiver.database import database
 from archiver.store import Store, migrate
 from archiver.store.days import rezone
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Workplace:
-    """Everything that is open while a command works on the archive. `keys`: the flows' keys in the database."""
+    """Everything that is open while a command works on the archive. `keys`: the flows' keys in the database.
+
+    A daemon that reloads its configuration puts other `config`, `clients` and `keys` in the place of these.
+    """
 
     config: Config
     engine: Engine
     store: Store
     clients: dict[str, Client]
     keys: dict[Flow, int]
+    on_request: Callable[[RequestNote], None]
+
+    def client(self, integrator: Integrator) -> Client:
+        """A new client, which somebody has to close. Raises ConfigError for a token that is none."""
+        return Client(integrator, self.store.hold, on_request=self.on_request)
+
+    def close(self) -> None:
+        """End all calls."""
+        for client in self.clients.values():
+            client.close()
 
 
 @contextmanager
@@ -40,13 +54,13 @@ def opened(config: Config, on_request: Callable[[RequestNote], None] | None = No
         migrate(engine)
         store = Store(engine, owner=_name())
         stack.callback(store.leases.close)
-        clients = {
-            name: stack.enter_context(Client(integrator, store.hold, on_request=on_request))
-            for name, integrator in config.integrators.items()
-        }
-        keys = store.register(config.flows)
+        place = Workplace(config, engine, store, {}, {}, noting(on_request))
+        stack.callback(place.close)
+        for name, integrator in config.integrators.items():
+            place.clients[name] = place.client(integrator)
+        place.keys = store.register(config.flows)
         rezone(engine, config.reporting.timezone)
-        yield Workplace(config, engine, store, clients, keys)
+        yield place
 
 
 def _name() -> str:

@@ -14,12 +14,15 @@ import structlog
 from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from archiver.archive import FlowReport, archive_flow
-from archiver.client import RequestNote
+from archiver.archive import archive_flow
+from archiver.client import Client, RequestNote
 from archiver.config import Config, Flow
 from archiver.daemon.indexes import IndexBuilder
 from archiver.daemon.notify import notify, watchdog_seconds
+from archiver.daemon.passes import log_pass, numbered
 from archiver.daemon.place import Workplace, opened
+from archiver.daemon.polled import Polled, flow_changes, waits_for_start
+from archiver.daemon.reload import Reloader
 from archiver.daemon.schedule import Schedule, first_served
 from archiver.daemon.signals import Interrupted, Signals
 from archiver.database import revive
@@ -64,7 +67,7 @@ def run(
 
 
 def _work(place: Workplace, signals: Signals, ready: Callable[[Workplace], None]) -> None:
-    daemon = Daemon(place, signals.stop)
+    daemon = Daemon(place, signals.stop, hangups=lambda: signals.hangups)
     try:
         daemon.start()
         notify("READY=1")
@@ -82,12 +85,12 @@ def _work(place: Workplace, signals: Signals, ready: Callable[[Workplace], None]
 class Daemon:
     """Scheduler, workers, and what the main thread needs to know of them."""
 
-    def __init__(self, place: Workplace, stop: threading.Event) -> None:
+    def __init__(self, place: Workplace, stop: threading.Event, *, hangups: Callable[[], int] = lambda: 0) -> None:
         self._place = place
         self._stop = stop
-        self._flows = {key: flow for flow, key in place.keys.items()}
-        self._integrators = {key: flow.integrator for key, flow in self._flows.items()}
-        self._schedules = {key: Schedule(flow, seed=key) for key, flow in self._flows.items()}
+        self._polled = Polled.of(place.keys, place.clients)
+        self._using: dict[int, Client] = {}  # by the keys of flows that are worked on
+        self._retired: dict[Client, str] = {}  # with its integrator, which waits until nobody uses it any more
         self._pool = ThreadPoolExecutor(place.config.workers, thread_name_prefix="flow")
         self._lock = threading.Lock()
         self._choosing = threading.Lock()  # one looks at what is due at a time
@@ -98,7 +101,8 @@ class Daemon:
         self._crash: Exception | None = None  # of a tick, by a mistake of ours
         self._reviver: threading.Thread | None = None
         self._kept_up = 0.0
-        self._indexes = IndexBuilder(place.engine, place.config, self._stop.is_set)
+        self._indexes = IndexBuilder(place.engine, lambda: place.config, self._stop.is_set)
+        self._reloader = Reloader(place.config, self._reconfigure, place.store.presence, hangups=hangups, stop=stop)
         self._scheduler = BackgroundScheduler(
             timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
         )
@@ -106,7 +110,8 @@ class Daemon:
     def start(self) -> None:
         self._scheduler.add_job(self._tick, "interval", seconds=TICK, id="tick", next_run_time=datetime.now(UTC))
         self._scheduler.start()
-        log.info("started", flows=len(self._flows), workers=self._place.config.workers)
+        self._reloader.start()
+        log.info("started", flows=len(self._polled.flows), workers=self._place.config.workers)
 
     def watch(self) -> None:
         """The main thread: sees that the scheduler ticks and that turns make steps, and tells systemd so."""
@@ -131,9 +136,10 @@ class Daemon:
             with suppress(JobLookupError):  # the scheduler is shut down
                 self._scheduler.modify_job("tick", next_run_time=datetime.now(UTC))
         with self._lock:
-            stalled = [self._flows[key].name for key, at in self._working.items() if now - at > STALLED]
+            stalled = [key for key, at in self._working.items() if now - at > STALLED]
+            names = [self._polled.flows[key].name for key in stalled if key in self._polled.flows]
         if stalled:
-            raise Stalled(f"no progress for {STALLED / 60:.0f} minutes in flow {', '.join(stalled)}")
+            raise Stalled(f"no progress for {STALLED / 60:.0f} minutes in flow {', '.join(names)}")
 
     def drain(self) -> None:
         """Let turns finish the window under way; cut off those that wait for the Integrator."""
@@ -142,9 +148,12 @@ class Daemon:
             self._scheduler.shutdown(wait=False)
         self._pool.shutdown(wait=False, cancel_futures=True)
         if not self._idle_within(DRAIN):
-            for client in self._place.clients.values():
+            self._place.close()
+            for client in list(self._retired):
                 client.close()
             self._idle_within(ABORT)
+        with suppress(ArchiverError):
+            self._place.store.presence.leave()
         log.info("stopped")
 
     def _idle_within(self, seconds: float) -> bool:
@@ -207,10 +216,12 @@ class Daemon:
             self._waiting = True
             return
         now = datetime.now(UTC)
-        waits = self._place.store.due(key for key in self._flows if key not in working)
-        due = sorted((seconds, key) for key, seconds in waits.items() if self._schedules[key].is_due(seconds, now))
-        busy = Counter(self._integrators[key] for key in working)
-        chosen = first_served([key for _, key in due], self._integrators, busy, workers)
+        polled, leaving = self._polled, self._let_go()
+        free = [key for key, name in polled.integrators.items() if key not in working and name not in leaving]
+        waits = self._place.store.due(free)
+        due = sorted((seconds, key) for key, seconds in waits.items() if polled.schedules[key].is_due(seconds, now))
+        busy = Counter(polled.integrators[key] for key in working if key in polled.integrators)
+        chosen = first_served([key for _, key in due], polled.integrators, busy, workers)
         self._waiting = len(chosen) < len(due)
         for key in chosen:
             self._begin(key)
@@ -228,24 +239,38 @@ class Daemon:
     def _end(self, key: int) -> None:
         with self._lock:
             self._working.pop(key, None)
+            self._using.pop(key, None)
+
+    def _take_up(self, key: int) -> tuple[Flow, Schedule, Client] | None:
+        with self._lock:
+            flow = self._polled.flows.get(key)
+            if flow is None or flow.integrator in self._retired.values():
+                return None
+            client = self._using[key] = self._polled.clients[flow.integrator]
+            return flow, self._polled.schedules[key], client
 
     def _turn(self, key: int) -> None:
-        flow = self._flows[key]
+        taken = self._take_up(key)
+        if taken is None:  # the configuration has just changed
+            self._end(key)
+            return
+        flow, schedule, client = taken
         try:
             lease = self._place.store.leases.claim(key)
             if lease is None:
                 return  # another process works on it
-            report = archive_flow(
-                flow,
-                self._place.clients[flow.integrator],
-                self._place.store,
-                lease,
-                seconds=TURN,
-                next_due=lambda: self._schedules[key].wait(datetime.now(UTC)),
-                stopping=self._stop.is_set,
-                progress=lambda _: self._note_step(key),
-            )
-            _log_report(flow, report)
+            with numbered(flow, lease):
+                report = archive_flow(
+                    flow,
+                    client,
+                    self._place.store,
+                    lease,
+                    seconds=TURN,
+                    next_due=lambda: schedule.wait(datetime.now(UTC)),
+                    stopping=lambda: self._stop.is_set() or client in self._retired,
+                    progress=lambda _: self._note_step(key),
+                )
+                log_pass(report)
         except ArchiverError as exc:
             log.error("turn failed", flow=flow.name, error=str(exc))
         except Exception:
@@ -268,24 +293,41 @@ class Daemon:
         self._place.store.forget_old_passes()
         self._indexes.start()
 
+    # --- the configuration ---
 
-def _log_report(flow: Flow, report: FlowReport) -> None:
-    if report.crash is not None:
-        log.error("turn crashed", flow=flow.name, exc_info=report.crash)
-    level = log.warning if report.errors else log.info
-    level(
-        "turn",
-        flow=flow.name,
-        outcome=report.outcome,
-        seconds=round(report.seconds, 3),
-        requests=report.requests,
-        runs_new=report.runs_new,
-        runs_changed=report.runs_changed,
-        lines_new=report.lines_new,
-        lines_changed=report.lines_changed,
-        sealed=report.sealed,
-        details=report.details,
-        late=report.late,
-        **({"errors": report.errors} if report.errors else {}),
-        **({"notes": report.notes} if report.notes else {}),
-    )
+    def _reconfigure(self, new: Config) -> None:
+        """Poll what another configuration says. Raises ConfigError, and changes nothing then.
+
+        Turns under way on an integrator whose settings changed end at their next step; nothing is asked of it with
+        the new ones before that.
+        """
+        place, old = self._place, self._place.config
+        clients = {
+            name: place.clients[name] if old.integrators.get(name) == integrator else place.client(integrator)
+            for name, integrator in new.integrators.items()
+        }
+        kept = place.keys.keys() & set(new.flows)
+        keys = {flow: place.keys[flow] for flow in kept}
+        keys |= place.store.register(flow for flow in new.flows if flow not in kept)
+        with self._choosing, self._lock:
+            gone = {one: name for name, one in place.clients.items() if clients.get(name) is not one}
+            self._retired |= gone
+            self._polled = Polled.of(keys, clients)
+            place.config, place.clients, place.keys = new, clients, keys
+        self._indexes.start()
+        changes, later = flow_changes(old, new), waits_for_start(old, new)
+        log.info("configuration taken over", flows=len(keys), integrators=list(gone.values()), **changes._asdict())
+        if later:
+            log.warning("settings that hold from the next start on", settings=later)
+
+    def _let_go(self) -> set[str]:
+        """Close the clients of before that nobody uses any more; answers whose are still in use."""
+        with self._lock:
+            used = set(self._using.values())
+            free = [client for client in self._retired if client not in used]
+            for client in free:
+                del self._retired[client]
+            left = set(self._retired.values())
+        for client in free:
+            client.close()
+        return left

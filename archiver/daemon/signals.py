@@ -22,7 +22,10 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Signals:
-    """The signals of a daemon, for as long as the block lasts; `stop` is set by the first one.
+    """The signals of a daemon, for as long as the block lasts; `stop` is set by the first one that ends it.
+
+    `hangups` counts the SIGHUPs that ask for the configuration to be read again. One that says that the daemon's
+    terminal has gone ends it, unless it was started to survive that, by nohup.
 
     A handler may interrupt any code of the main thread, also such that holds a lock. So it takes none itself: it
     writes to a pipe, and a thread at the other end does the rest. The same thread ends the process when `GRACE` is
@@ -38,6 +41,9 @@ class Signals:
         self._starting = True
         self._before = set(threading.enumerate())
         self._previous = {one: signal.signal(one, self._on_signal) for one in BOTH}
+        self.hangups = 0
+        self._on_terminal = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN and _has_terminal()
+        self._previous[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._on_hangup)
         self._thread = threading.Thread(target=self._attend, name="signals", daemon=True)
 
     def __enter__(self) -> Self:
@@ -70,6 +76,12 @@ class Signals:
             self._starting = False
             raise Interrupted
 
+    def _on_hangup(self, number: int, frame: FrameType | None) -> None:
+        if self._on_terminal and not _has_terminal():
+            self._on_signal(number, frame)
+        else:
+            self.hangups += 1
+
     def _attend(self) -> None:
         number = os.read(self._read, 1)[0]
         if number:
@@ -88,3 +100,11 @@ class Signals:
                 return True
             time.sleep(0.02)
         return False
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from archiver.archive import FlowReport, archive_flow
 from archiver.config import Flow
+from archiver.daemon.passes import log_pass, numbered
 from archiver.daemon.place import Workplace
 from archiver.errors import ArchiverError
 from archiver.store import Lease
@@ -31,15 +32,18 @@ def sync(
         lease = _wait_for_lease(place, flow, stopping)
         if lease is None:
             return None
-        return archive_flow(
-            flow,
-            place.clients[flow.integrator],
-            place.store,
-            lease,
-            eager=True,
-            stopping=stopping,
-            progress=progress,
-        )
+        with numbered(flow, lease):
+            report = archive_flow(
+                flow,
+                place.clients[flow.integrator],
+                place.store,
+                lease,
+                eager=True,
+                stopping=stopping,
+                progress=progress,
+            )
+            log_pass(report)
+        return report
 
     with ThreadPoolExecutor(place.config.workers, thread_name_prefix="flow") as pool:
         turns = [pool.submit(turn, flow) for flow in flows]

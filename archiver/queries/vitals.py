@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import NamedTuple
 
 from archiver.queries.reader import Reader
@@ -35,12 +36,13 @@ class PassVitals(NamedTuple):
 
 
 class Vitals(NamedTuple):
-    """All of it but the files. `runs`: flow, state, number; `passes`: since the last one that was seen."""
+    """All of it but the files. `runs`: flow, state, number; `passes`: that ended since the last look, which was at
+    `looked_at`."""
 
     flows: list[FlowVitals]
     runs: list[tuple[str, str, int]]
     passes: list[PassVitals]
-    last_pass: int
+    looked_at: datetime
     refusals: int
 
 
@@ -69,7 +71,8 @@ _PASSES = f"""
     SELECT {_LABEL} AS flow, coalesce(outcome, '') AS outcome,
         greatest(0, extract(epoch FROM ended_at - started_at))::float8 AS seconds, requests, rows_new, rows_changed
     FROM archive.pass p JOIN archive.flow f USING (flow_key)
-    WHERE pass_id > %(after)s AND pass_id <= %(last)s AND ended_at IS NOT NULL ORDER BY pass_id DESC LIMIT 10000
+    WHERE ended_at > %(after)s AND ended_at <= %(until)s AND started_at > %(after)s - interval '6 hours'
+    ORDER BY ended_at DESC LIMIT 10000
 """
 
 
@@ -78,11 +81,10 @@ def flow_vitals(reader: Reader) -> list[FlowVitals]:
     return [FlowVitals(**row) for row in reader.rows(_FLOWS)]
 
 
-def vitals(reader: Reader, after_pass: int | None) -> Vitals:
-    """All of it; of the passes those behind `after_pass` (None: from now on)."""
-    (newest,) = reader.rows("SELECT coalesce(max(pass_id), 0) AS last FROM archive.pass")
-    last = newest["last"]
-    passes = [] if after_pass is None else reader.rows(_PASSES, after=after_pass, last=last)
+def vitals(reader: Reader, after: datetime | None) -> Vitals:
+    """All of it; of the passes those that ended after `after` (None: from now on)."""
+    (clock,) = reader.rows("SELECT now() AS until")
+    passes = [] if after is None else reader.rows(_PASSES, after=after, until=clock["until"])
     (held,) = reader.rows(
         "SELECT coalesce(sum(refusals), 0)::bigint AS n FROM archive.login_hold WHERE held_until > now()"
     )
@@ -90,9 +92,28 @@ def vitals(reader: Reader, after_pass: int | None) -> Vitals:
         flow_vitals(reader),
         [tuple(row.values()) for row in reader.rows(_RUNS)],
         [PassVitals(**row) for row in passes],
-        last,
+        clock["until"],
         held["n"],
     )
+
+
+class DaemonRow(NamedTuple):
+    """A daemon that works on the archive. `owner` as in leases; `config_error`: why it did not take its file over."""
+
+    owner: str
+    started_at: datetime
+    seen_at: datetime
+    flows: int
+    config_path: str | None
+    config_read_at: datetime
+    config_error: str | None
+
+
+def daemons(reader: Reader) -> list[DaemonRow]:
+    """The daemons that showed themselves within the last minute."""
+    names = ", ".join(DaemonRow._fields)
+    statement = f"SELECT {names} FROM archive.daemon WHERE seen_at > now() - interval '1 minute' ORDER BY owner"
+    return [DaemonRow(**row) for row in reader.rows(statement)]
 
 
 def files_by_outcome(reader: Reader) -> list[tuple[str, str, int]]:

@@ -21,15 +21,18 @@ RENEW = 5
 
 @dataclass(frozen=True, slots=True)
 class Lease:
+    """`pass_id` is the number that the pass under this lease has, in its log lines and in archive.pass."""
+
     flow_key: int
     fence: int
+    pass_id: int
 
 
 _CLAIM = text("""
     UPDATE archive.checkpoint
     SET lease_owner = :owner, lease_until = clock_timestamp() + make_interval(secs => :seconds), fence = fence + 1
     WHERE flow_key = :flow_key AND (lease_until IS NULL OR lease_until < clock_timestamp())
-    RETURNING fence
+    RETURNING fence, nextval('archive.pass_pass_id_seq')
 """)
 _RENEW = text("""
     UPDATE archive.checkpoint SET lease_until = clock_timestamp() + make_interval(secs => :seconds)
@@ -55,10 +58,11 @@ class Leases:
     def claim(self, flow_key: int) -> Lease | None:
         """The lease on a flow, or None while another process holds it."""
         with translated(), self._engine.begin() as connection:
-            fence = connection.scalar(_CLAIM, {"owner": self._owner, "seconds": SECONDS, "flow_key": flow_key})
-        if fence is None:
+            bind = {"owner": self._owner, "seconds": SECONDS, "flow_key": flow_key}
+            claimed = connection.execute(_CLAIM, bind).one_or_none()
+        if claimed is None:
             return None
-        lease = Lease(flow_key, fence)
+        lease = Lease(flow_key, *claimed)
         with self._lock:
             self._held.add(lease)
             if self._thread is None:

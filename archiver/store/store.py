@@ -13,6 +13,7 @@ from sqlalchemy import Engine, text
 
 from archiver.config import Flow
 from archiver.logs import canonical, micros
+from archiver.store.daemons import Presence
 from archiver.store.engine import translated
 from archiver.store.hold import LoginHold
 from archiver.store.leases import Lease, Leases
@@ -99,6 +100,7 @@ class Store:
         self.leases = Leases(engine, owner)
         self.hold = LoginHold(engine)
         self.partitions = Partitions(engine)
+        self.presence = Presence(engine, owner)
 
     def close(self) -> None:
         """Stop renewing leases, and let go of all connections."""
@@ -240,7 +242,7 @@ class Store:
         """
         self.leases.forget(lease)
         with translated(), self.engine.begin() as connection:
-            connection.execute(_PASS, {**report, "flow_key": lease.flow_key})
+            connection.execute(_PASS, {**report, "flow_key": lease.flow_key, "pass_id": lease.pass_id})
             connection.execute(
                 _CHECKED,
                 {
@@ -261,9 +263,11 @@ class Store:
 
 
 _PASS = text("""
-    INSERT INTO archive.pass (flow_key, started_at, ended_at, outcome, requests, rows_new, rows_changed, error)
-    VALUES (:flow_key, now() - make_interval(secs => :seconds), now(), :outcome, :requests, :rows_new, :rows_changed,
-        :error)
+    INSERT INTO archive.pass
+        (pass_id, flow_key, started_at, ended_at, outcome, requests, rows_new, rows_changed, error)
+    OVERRIDING SYSTEM VALUE
+    VALUES (:pass_id, :flow_key, now() - make_interval(secs => :seconds), now(), :outcome, :requests, :rows_new,
+        :rows_changed, :error)
 """)
 _CHECKED = text("""
     UPDATE archive.checkpoint SET

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from functools import partial
 
@@ -50,7 +50,7 @@ def application(
     config: Config,
     clock: Callable[[], datetime],
     *,
-    flow_keys: tuple[int, ...] | None = None,
+    flow_keys: Callable[[], Collection[int]] | None = None,
     meters: Meters | None = None,
 ) -> ASGIApp:
     """The whole web server. `engine`: connections of its own, for it holds some of them for seconds.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from threading import Lock
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -84,8 +85,8 @@ class Meters:
         self.integrator_requests.labels(note.path, "none" if note.status is None else str(note.status)).inc()
         self.integrator_seconds.labels(note.path).inc(note.seconds)
 
-    def watch(self, look: Callable[[int | None], Vitals], files: Callable[[], Files]) -> None:
-        """Let what the database knows be part of the metrics. `look`: given the last pass that was seen."""
+    def watch(self, look: Callable[[datetime | None], Vitals], files: Callable[[], Files]) -> None:
+        """Let what the database knows be part of the metrics. `look`: given when it looked last."""
         self._standing = _Standing(look, files, self)
         self.registry.register(self._standing)
 
@@ -99,12 +100,12 @@ class Meters:
 class _Standing(Collector):
     """How each flow stands, asked for when somebody looks, though not more often than every FRESH seconds."""
 
-    def __init__(self, look: Callable[[int | None], Vitals], files: Callable[[], Files], meters: Meters) -> None:
+    def __init__(self, look: Callable[[datetime | None], Vitals], files: Callable[[], Files], meters: Meters) -> None:
         self._look = look
         self._files = files
         self._meters = meters
         self._lock = Lock()
-        self._last_pass: int | None = None
+        self._looked_at: datetime | None = None
         self._seen: Vitals | None = None
         self._counted: Files = []
         self._at = self._files_at = float("-inf")
@@ -116,7 +117,7 @@ class _Standing(Collector):
         """Ask the database, unless that was done a moment ago."""
         with self._lock:
             if time.monotonic() - self._at > FRESH:
-                self._seen = self._look(self._last_pass)
+                self._seen = self._look(self._looked_at)
                 self._at = time.monotonic()
                 self._count(self._seen)
             if time.monotonic() - self._files_at > FILES_FRESH:
@@ -132,7 +133,7 @@ class _Standing(Collector):
             self._meters.pass_requests.labels(one.flow).inc(one.requests)
             self._meters.pass_rows.labels(one.flow, "new").inc(one.rows_new)
             self._meters.pass_rows.labels(one.flow, "changed").inc(one.rows_changed)
-        self._last_pass = seen.last_pass
+        self._looked_at = seen.looked_at
 
 
 def _families(seen: Vitals, files: Files) -> Iterable[Metric]:

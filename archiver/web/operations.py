@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import orjson
 import psycopg
@@ -81,16 +82,17 @@ def files(room: Room) -> list[tuple[str, str, int]]:
         return []
 
 
-def look(room: Room, after_pass: int | None) -> Vitals:
+def look(room: Room, after: datetime | None) -> Vitals:
     """What the metrics ask the database for."""
     with transaction(room.engine, statement_timeout=f"{STATEMENT * 1000:.0f}") as driver:
-        return vitals(Reader(driver), after_pass)
+        return vitals(Reader(driver), after)
 
 
 def _flows(room: Room) -> Sequence[FlowVitals]:
     with transaction(room.engine, statement_timeout=f"{STATEMENT * 1000:.0f}") as driver:
         flows = flow_vitals(Reader(driver))
-    return [flow for flow in flows if room.flow_keys is None or flow.flow_key in room.flow_keys]
+    polled = None if room.flow_keys is None else set(room.flow_keys())
+    return [flow for flow in flows if polled is None or flow.flow_key in polled]
 
 
 def _is_ill(flow: FlowVitals, lateness: float) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -44,7 +44,7 @@ class Room:
     engine: Engine
     clock: Callable[[], datetime]
     meters: Meters
-    flow_keys: tuple[int, ...] | None = None
+    flow_keys: Callable[[], Collection[int]] | None = None
     door: Door = field(init=False)
     workers: Workers = field(default_factory=Workers)
     memory: replay.Memory = field(default_factory=replay.Memory)

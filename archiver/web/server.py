@@ -7,7 +7,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -111,7 +111,7 @@ def serving(
     config: Config,
     *,
     clock: Callable[[], datetime],
-    flow_keys: tuple[int, ...] | None = None,
+    flow_keys: Callable[[], Collection[int]] | None = None,
     meters: Meters | None = None,
 ) -> Iterator[Serving]:
     """The web server, for as long as the block lasts. `engine` only says which database: it opens connections of its

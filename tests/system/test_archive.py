@@ -126,7 +126,7 @@ def test_the_daemon_follows_new_runs_and_ends_cleanly(tmp_path: Path, database: 
         assert time.monotonic() - stopped < 10
         assert process.returncode == 0, err
         assert out == ""
-        assert '"turn"' in err
+        assert '"pass"' in err
         assert "Traceback" not in err
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -13,13 +13,14 @@ RECENT = 40  # runs of a flow that are shown as bars
 _BOARD = f"""
     SELECT f.*, h.last_run_at, h.last_success_at, h.last_failure_at, h.runs_24h, h.failed_24h, h.runs_7d, h.failed_7d,
         h.typical_gap_seconds, h.is_stale, h.open_runs, c.next_due_at, c.checked_at, c.failures_in_a_row, c.last_error,
-        recent.durations, recent.statuses
+        recent.durations, recent.statuses, recent.log_ids
     FROM reporting.flow f
     JOIN reporting.flow_health h USING (flow_key)
     LEFT JOIN archive.checkpoint c USING (flow_key)
     LEFT JOIN LATERAL (
         SELECT array_agg(seconds ORDER BY created, log_id) AS durations,
-            array_agg(status ORDER BY created, log_id) AS statuses
+            array_agg(status ORDER BY created, log_id) AS statuses,
+            array_agg(log_id ORDER BY created, log_id) AS log_ids
         FROM (
             SELECT created, log_id, coalesce(status, 0)::int AS status,
                 extract(epoch FROM finished - created)::float8 AS seconds
@@ -35,6 +36,7 @@ class Bar(NamedTuple):
 
     status: int
     seconds: float | None
+    log_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +44,18 @@ class BoardRow:
     """A flow as the board shows it. `state`: failed, stale, unreachable, running, ok or idle, worst first.
 
     `row`: columns of reporting.flow, reporting.flow_health and archive.checkpoint; `bars`: its latest runs, the oldest
-    first.
+    first; `why`: what its last finished run says went wrong, where that failed.
     """
 
     state: str
     row: Row
     bars: tuple[Bar, ...]
+    why: str | None = None
+
+    @property
+    def last_finished(self) -> Bar | None:
+        """The newest run that has finished."""
+        return next((bar for bar in reversed(self.bars) if bar.seconds is not None), None)
 
 
 STATES = ("failed", "stale", "unreachable", "running", "ok", "idle")
@@ -55,13 +63,26 @@ STATES = ("failed", "stale", "unreachable", "running", "ok", "idle")
 
 def board(reader: Reader, now: datetime) -> list[BoardRow]:
     """Every flow, those with problems first."""
-    rows = [_judged(row, now) for row in reader.rows(_BOARD)]
+    rows = _explained(reader, [_judged(row, now) for row in reader.rows(_BOARD)])
     return sorted(rows, key=lambda one: STATES.index(one.state))
 
 
+_WHY = """
+    SELECT v.flow_key, v.message FROM unnest(%(flow_keys)s::int[], %(log_ids)s::bigint[]) AS k (flow_key, log_id)
+    JOIN reporting.run v ON v.flow_key = k.flow_key AND v.log_id = k.log_id
+"""
+
+
+def _explained(reader: Reader, rows: list[BoardRow]) -> list[BoardRow]:
+    failed = {one.row["flow_key"]: one.last_finished for one in rows if one.state == "failed"}
+    said = reader.rows(_WHY, flow_keys=list(failed), log_ids=[bar.log_id for bar in failed.values() if bar])
+    why = {row["flow_key"]: row["message"] for row in said}
+    return [replace(one, why=why.get(one.row["flow_key"])) for one in rows]
+
+
 def _judged(row: Row, now: datetime) -> BoardRow:
-    pairs = zip(row.pop("statuses") or (), row.pop("durations") or (), strict=True)
-    bars = tuple(Bar(status, seconds) for status, seconds in pairs)
+    columns = [row.pop(name) or () for name in ("statuses", "durations", "log_ids")]
+    bars = tuple(Bar(*one) for one in zip(*columns, strict=True))
     return BoardRow(_state(row, bars, now), row, bars)
 
 

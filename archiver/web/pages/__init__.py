@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.routing import Route
 
-from archiver.web.pages import flow, flows, log, run, session, static
+from archiver.web.pages import archive, errors, flow, flows, log, run, search, session, static
 from archiver.web.pages.answers import problem, to_login
 from archiver.web.room import endpoint
 
@@ -22,6 +22,11 @@ def routes() -> list[Route]:
         Route(_LOG, endpoint(log.log), name="log"),
         Route(f"{_LOG}/download", endpoint(log.download), name="file"),
         Route("/runs/{word}", endpoint(run.find), name="find_run"),
+        Route("/search", endpoint(search.search_page), name="search"),
+        Route("/history", endpoint(search.history_page), name="history"),
+        Route("/errors", endpoint(errors.errors), name="errors"),
+        Route("/errors/{flow_key:int}/{fingerprint}", endpoint(errors.error), name="error"),
+        Route("/archive", endpoint(archive.archive), name="archive"),
         Route("/login", endpoint(session.log_in, guarded=False), methods=["GET", "POST"], name="login"),
         Route("/logout", endpoint(session.log_out, guarded=False), methods=["POST"], name="logout"),
         Route("/static/{name}", endpoint(static.static, guarded=False), name="static"),

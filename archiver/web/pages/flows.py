@@ -10,9 +10,10 @@ from starlette.responses import Response
 
 from archiver.queries.board import RECENT, Bar
 from archiver.queries.board import board as all_flows
-from archiver.queries.reader import Reader, transaction
+from archiver.web.pages import tables
 from archiver.web.pages.answers import page
-from archiver.web.room import STATEMENT, Room
+from archiver.web.pages.asked import Asked
+from archiver.web.room import Room
 
 WORDS = {
     "failed": "Failed",
@@ -36,13 +37,18 @@ class Drawn(NamedTuple):
     height: float
     kind: str
     seconds: float | None
+    log_id: int
 
 
 def board(room: Room, request: Request) -> Response:
     """Every flow with its state in words and colour, problems first."""
     now = room.clock()
-    with transaction(room.engine, statement_timeout=f"{STATEMENT * 1000:.0f}") as driver:
-        flows = all_flows(Reader(driver), now)
+    asked = Asked(request, now)
+    form = tables.format_of(asked)
+    with room.reading() as reader:
+        flows = all_flows(reader, now)
+    if form:
+        return tables.answer(form, "flows", [{**flow.row, "state": flow.state} for flow in flows])
     troubled = sum(flow.state in ("failed", "stale", "unreachable") for flow in flows)
     several = len({flow.row["project_slug"] for flow in flows}) > 1
     rows = [(flow, drawn(flow.bars)) for flow in flows]
@@ -50,6 +56,7 @@ def board(room: Room, request: Request) -> Response:
         room,
         request,
         "flows.html",
+        asked=asked,
         rows=rows,
         words=WORDS,
         troubled=troubled,
@@ -67,5 +74,5 @@ def drawn(bars: Sequence[Bar]) -> list[Drawn]:
     for place, bar in enumerate(bars):
         height = max(2.0, round(HEIGHT * min((bar.seconds or 0.0) / longest, 1.0), 1))
         kind = COLOURS.get(bar.status, "going")
-        picture.append(Drawn(shift + place * STEP, HEIGHT - height, height, kind, bar.seconds))
+        picture.append(Drawn(shift + place * STEP, HEIGHT - height, height, kind, bar.seconds, bar.log_id))
     return picture

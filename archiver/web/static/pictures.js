@@ -106,10 +106,16 @@
     const told = JSON.parse(element.dataset.picture);
     if (told.x.length) drawn.set(element, KINDS[told.kind](element, told));
   };
-  const all = () => document.querySelectorAll("[data-picture]").forEach(draw);
+  const all = () => {
+    for (const [element, plot] of drawn) {
+      if (!element.isConnected) { plot.destroy(); drawn.delete(element); }
+    }
+    document.querySelectorAll("[data-picture]").forEach(draw);
+  };
 
   document.addEventListener("DOMContentLoaded", all);
   document.addEventListener("archiver:theme", all);
+  document.addEventListener("htmx:afterSettle", all);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", all);
   let width = innerWidth;
   addEventListener("resize", () => {

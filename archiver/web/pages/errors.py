@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from archiver.messages import CLASSES
-from archiver.queries import (
+from archiver.queries import (, view_columns
     Affected,
     Criterion,
     ErrorFilter,
@@ -64,7 +64,7 @@ def errors(room: Room, request: Request) -> Response:
         key = flow_asked(known, flow).flow_key if flow else None
         which = ErrorFilter(None if key is None else [key], [kind] if kind else [], since)
         if form:
-            columns = reader.columns("SELECT * FROM reporting.error_group LIMIT 0")
+            columns = view_columns(reader, "error_group")
             return tables.answer(form, "errors", error_groups(reader, which, tables.MOST), columns)
         groups = error_groups(reader, which, PAGE + 1)
         some = [(group["flow_key"], group["fingerprint"]) for group in groups[:PAGE]]
@@ -186,4 +186,4 @@ def _as_file(
         ]  # fmt: skip
         return tables.answer(form, name, rows, columns)
     rows = lines_of_kind(reader, group["flow_key"], group["fingerprint"], tables.MOST)
-    return tables.answer(form, name, rows, reader.columns("SELECT * FROM reporting.line LIMIT 0"))
+    return tables.answer(form, name, rows, view_columns(reader, "line"))

@@ -9,7 +9,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from archiver.queries import ErrorFilter, FlowRow, Reader, error_groups, flows
+from archiver.queries import ErrorFilter, FlowRow, Reader, error_groups, flows, view_columns
 from archiver.queries.flow_runs import (
     DRAWN,
     STATUSES,
@@ -100,13 +100,13 @@ def _as_file(reader: Reader, asked: Asked, which: FlowRuns, form: str, table: st
     name = f"flow-{which.flow_key}-{table}"
     if table == "errors":
         rows = error_groups(reader, ErrorFilter([which.flow_key], (), which.since), tables.MOST)
-        return tables.answer(form, name, rows, reader.columns("SELECT * FROM reporting.error_group LIMIT 0"))
+        return tables.answer(form, name, rows, view_columns(reader, "error_group"))
     if table == "days":
         rows = days_of(reader, which.flow_key, which.since, which.until)
-        return tables.answer(form, name, rows, reader.columns("SELECT * FROM reporting.run_daily LIMIT 0"))
+        return tables.answer(form, name, rows, view_columns(reader, "run_daily"))
     found = page_of_runs(reader, which, tables.MOST)
     more = asked.url(behind=place_word(found.more), format=form) if found.more else None
-    return tables.answer(form, name, found.rows, reader.columns("SELECT * FROM reporting.run LIMIT 0"), more)
+    return tables.answer(form, name, found.rows, view_columns(reader, "run"), more)
 
 
 def _runs_picture(drawn: list[Drawn], request: Request, flow_key: int) -> str:

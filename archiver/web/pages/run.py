@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from archiver.queries import Reader, Row, flows, runs_named, steps_of
+from archiver.queries import Reader, Row, flows, runs_named, steps_of, view_columns
 from archiver.queries.one_log import file_of, files_of_run
 from archiver.queries.proof import times_of
 from archiver.queries.run_lines import LinePlace, LinesPage, RunLines, page_of_lines
@@ -135,7 +135,7 @@ def _as_file(reader: Reader, asked: Asked, one: Row, which: RunLines, form: str)
     table = asked.word("table", TABLES)
     name = f"run-{one['log_id']}-{table}" if table else f"run-{one['log_id']}"
     if table == "steps":
-        columns = reader.columns("SELECT * FROM reporting.step LIMIT 0")
+        columns = view_columns(reader, "step")
         return tables.answer(form, name, steps_of(reader, one), columns)
     if table == "files":
         return tables.answer(form, name, files_of_run(reader, one, tables.MOST))
@@ -144,5 +144,5 @@ def _as_file(reader: Reader, asked: Asked, one: Row, which: RunLines, form: str)
     if form == "json" and not table:
         parts = {"steps": steps_of(reader, one), "lines": lines.rows, "details": files_of_run(reader, one, tables.MOST)}
         return tables.json_answer(name, {**one, **parts, "more_lines": more})
-    columns = [*reader.columns("SELECT * FROM reporting.line LIMIT 0"), "file"]
+    columns = [*view_columns(reader, "line"), "file"]
     return tables.answer(form, name, lines.rows, columns, more)

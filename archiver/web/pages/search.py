@@ -11,7 +11,7 @@ from typing import NamedTuple
 from starlette.requests import Request
 from starlette.responses import Response
 
-from archiver.queries import FlowRow, Row, Search, field_names, flows, history, line_columns, search
+from archiver.queries import FlowRow, Row, Search, field_names, flows, history, search, view_columns
 from archiver.queries.error_story import with_runs
 from archiver.queries.history import MORE
 from archiver.web.pages import tables
@@ -37,7 +37,7 @@ def search_page(room: Room, request: Request) -> Response:
         is_asked = bool(which.criteria or which.statuses)
         if form:
             rows = list(islice(search(reader, which, tables.MOST), tables.MOST)) if is_asked else []
-            return tables.answer(form, "lines", rows, line_columns(reader))
+            return tables.answer(form, "lines", rows, view_columns(reader, "line"))
         found = list(search(reader, which, limit + 1)) if is_asked else []
         names = field_names(reader)
         sought = asked.text("q")
@@ -83,7 +83,7 @@ def history_page(room: Room, request: Request) -> Response:
         which = _which(asked, known, by_status=False)
         if form:
             rows = list(history(reader, which, tables.MOST)) if which.criteria else []
-            return tables.answer(form, "history", rows, [*line_columns(reader), *MORE])
+            return tables.answer(form, "history", rows, [*view_columns(reader, "line"), *MORE])
         told = list(history(reader, which, limit + 1)) if which.criteria else []
         names = field_names(reader)
         lines = with_runs(reader, told[-limit:])

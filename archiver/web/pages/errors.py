@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from archiver.messages import CLASSES
-from archiver.queries import (, view_columns
+from archiver.queries import (
     Affected,
     Criterion,
     ErrorFilter,
@@ -24,6 +24,7 @@ from archiver.queries import (, view_columns
     field_names,
     flows,
     key_of,
+    view_columns,
 )
 from archiver.queries.error_story import failures_by_day, kind_named, lines_of_kind, runs_of_kind, with_runs
 from archiver.web.errors import NotThere

@@ -199,30 +199,6 @@ def test_a_walk_that_ended_does_not_try_again(bench: Bench) -> None:
 # Surroundings
 
 
-def test_netrc_and_environment_proxies_do_not_matter(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    proxy = bench.server(always(answer(200, PAGE)))
-    netrc = tmp_path / ".netrc"
-    netrc.write_text("default login canary password canary\n")
-    netrc.chmod(0o600)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
-        monkeypatch.setenv(name, proxy.url)
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    server = bench.server(always(answer(200, PAGE)))
-    read(bench.client(server.url))
-    assert server.seen[-1].token == TOKEN
-    assert proxy.connections == 0
-    read(bench.client(server.url, proxy="environment"))
-    assert [request.target.split("?")[0] for request in proxy.seen] == [server.url + LOGIN, server.url + "/logs"]
-    with_secret = proxy.url.replace("://", "://me:canary@")
-    read(bench.client(server.url, proxy=with_secret))
-    assert proxy.seen[-1].headers["proxy-authorization"].startswith("Basic ")
-    assert proxy.seen[-1].token == TOKEN
-
-
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     openssl = shutil.which("openssl")

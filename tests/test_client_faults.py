@@ -7,7 +7,6 @@ import random
 import socket
 import threading
 import time
-import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -19,11 +18,8 @@ from archiver.errors import ArchiverError, PageUnreadable, SourceUnavailable
 from archiver.logs import LogType
 from tests.wire import (
     FLOW,
-    LOGIN,
     PAGE,
-    TOKEN,
     Bench,
-    Handler,
     Request,
     always,
     answer,
@@ -42,50 +38,6 @@ def bench() -> Iterator[Bench]:
 
 
 # Deadlines, sizes, broken answers
-
-
-def drip(reply: bytes, start: int) -> Handler:
-    def handler(request: Request, peer: socket.socket) -> None:
-        peer.sendall(reply[:start])
-        for byte in reply[start:]:
-            peer.sendall(bytes([byte]))
-            time.sleep(0.05)
-
-    return handler
-
-
-@pytest.mark.parametrize(
-    "handler",
-    [
-        drip(answer(200, PAGE * 9), 4),
-        drip(answer(200, PAGE * 9), 90),
-        drip(answer(200, PAGE * 9, length=False), 90),
-        drip(b"HTTP/1.1 100 Continue\r\n\r\n" * 99, 0),
-        lambda request, peer: time.sleep(3),
-    ],
-    ids=["headers", "body", "close-delimited body", "interim answers", "silence"],
-)
-@pytest.mark.parametrize("where", ["login", "logs"])
-def test_a_drip_ends_at_the_deadline(bench: Bench, handler: Handler, where: str) -> None:
-    server = bench.server(handler if where == "login" else logged_in(handler))
-    client = bench.client(server.url, timeout=timedelta(seconds=0.4))
-    started = time.monotonic()
-    with pytest.raises(SourceUnavailable, match=r"within 0\.4 s \(integrators\.prod\.timeout\)"):
-        read(client)
-    assert time.monotonic() - started < 0.4 + 2
-    server.handler = always(answer(200, PAGE))
-    assert read(client).rows
-
-
-def test_a_body_cut_anywhere_is_no_page(bench: Bench) -> None:
-    cut = [0]
-    handler = logged_in(lambda request, peer: peer.sendall(answer(200, PAGE[: cut[0]], length=False)))
-    client = bench.client(bench.server(handler).url, hurried=True)
-    for cut[0] in range(len(PAGE)):
-        with pytest.raises(PageUnreadable, match="integrator prod, flow price"):
-            read(client)
-    cut[0] = len(PAGE)
-    assert read(client).rows
 
 
 @pytest.mark.parametrize("encoding", ["plain", "gzip", "chunked"])
@@ -123,20 +75,6 @@ def test_an_unreadable_page_is_asked_for_again(bench: Bench) -> None:
     with pytest.raises(PageUnreadable):
         read(bench.client(server.url, hurried=True))
     assert server.paths()["/logs"] == 3
-
-
-def test_a_gzip_bomb_is_not_unpacked(bench: Bench) -> None:
-    mebibyte = gzip.compress(b" " * 2**20)
-    server = bench.server(always(answer(200, mebibyte * 600, "Content-Encoding: gzip")))
-    client = bench.client(server.url, timeout=timedelta(seconds=60))
-    tracemalloc.start()
-    with pytest.raises(PageUnreadable, match="more than"):
-        read(client)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 100 * 2**20
-    assert server.paths()["/logs"] == 1  # asking again would not make it smaller
-    assert client.download(FLOW, 1) == Download(b"", too_large=True)
 
 
 def test_gzip_of_several_members(bench: Bench) -> None:
@@ -242,35 +180,6 @@ def test_connections_are_limited_and_used_again(bench: Bench) -> None:
     assert server.most_under_way == server.connections == 3
 
 
-def test_many_threads_get_each_their_own_answer(bench: Bench) -> None:
-    server = bench.server(
-        logged_in(lambda request, peer: answer(200, b'{"results":[{"id":%s}]}' % request.params["page"].encode()))
-    )
-    client = bench.client(server.url, connections=4)
-    got = at_once(16, lambda number: [read(client, number * 100 + n).rows[0]["id"] for n in range(20)])
-    assert got == [[number * 100 + n for n in range(20)] for number in range(16)]
-
-
-def test_a_connection_that_was_closed_while_idle(bench: Bench) -> None:
-    served: set[int] = set()
-
-    def handler(request: Request, peer: socket.socket) -> bytes | None:
-        if request.connection in served:
-            return None  # the second request on a connection: closed without a byte
-        served.add(request.connection)
-        if request.path == LOGIN:
-            return answer(200, TOKEN.encode())
-        return answer(401) if request.token != TOKEN or expired.pop() else answer(200, PAGE)
-
-    expired = [False, True, False]
-    server = bench.server(handler)
-    client = bench.client(server.url, hurried=True, connections=1)
-    assert read(client).rows
-    assert read(client).rows  # refused, logged in on a stale connection, and answered
-    assert server.connections == 5
-    assert bench.pauses == []
-
-
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 529])
 def test_a_passing_status_is_tried_again_after_growing_pauses(bench: Bench, status: int) -> None:
     server = bench.server(always(answer(status)))
@@ -320,17 +229,6 @@ def test_retry_after_is_honoured_by_all_threads(bench: Bench, after: str) -> Non
         assert first.result().rows
         assert second.result().rows
     assert all(request.at - refused[0] > 1.9 for request in server.seen[2:])
-
-
-@pytest.mark.parametrize("after", ["9999999999", "Tue, 05 Jan 2027 10:00:00 GMT"])
-def test_a_long_retry_after_ends_the_call(bench: Bench, after: str) -> None:
-    server = bench.server(always(answer(503, b"", f"Retry-After: {after}")))
-    client = bench.client(server.url)
-    for _ in range(3):
-        with pytest.raises(SourceUnavailable) as caught:
-            read(client)
-        assert caught.value.status in (429, 503)
-    assert server.paths()["/logs"] == 1  # the others are not even sent
 
 
 @pytest.mark.parametrize("after", ["soon", "-5", "9" * 5000, "Mon, 99 Foo"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import threading
 import time
@@ -15,7 +14,6 @@ from archiver.errors import ConfigError, LoginRefused, SourceUnavailable
 from tests.wire import (
     LOGIN,
     PAGE,
-    PASSWORD,
     TOKEN,
     Bench,
     Request,
@@ -96,29 +94,6 @@ def test_a_token_that_is_never_accepted_ends(bench: Bench) -> None:
     assert server.paths() == {LOGIN: 5, "/logs": 5}
 
 
-def test_refused_credentials_are_tried_once_and_held(bench: Bench) -> None:
-    echo = f"The supplied username and password are not valid. {PASSWORD}".encode()
-    server = bench.server(lambda request, peer: answer(400, echo))
-    client = bench.client(server.url)
-    errors = at_once(8, lambda number: read(client))
-    assert all(isinstance(error, LoginRefused) and error.seconds > 50 for error in errors)
-    assert any("username and password are not valid. ***" in str(error) for error in errors)
-    again = bench.client(server.url)  # the hold outlives the client
-    with pytest.raises(LoginRefused, match="refused before"):
-        again.login()
-    assert len(server.seen) == 1
-    ((digest, reason),) = bench.hold.refusals
-    assert PASSWORD not in digest + reason
-    with pytest.raises(LoginRefused):
-        bench.client(server.url, password=SecretStr("changed")).login()
-    assert len(server.seen) == 2
-    assert len({digest for digest, _ in bench.hold.refusals}) == 2
-    bench.hold.until.clear()
-    server.handler = always(answer(200, PAGE))
-    bench.client(server.url).login()
-    assert bench.hold.accepted == [digest]
-
-
 @pytest.mark.parametrize("status", [401, 403])
 def test_other_ways_to_refuse_a_login(bench: Bench, status: int) -> None:
     server = bench.server(lambda request, peer: answer(status))
@@ -148,32 +123,6 @@ def test_a_fixed_token(bench: Bench) -> None:
 def test_a_fixed_token_that_is_none(bench: Bench, token: str) -> None:
     with pytest.raises(ConfigError, match=r"integrators\.prod\.token"):
         bench.client("http://127.0.0.1:1", fixed=True, token=SecretStr(token))
-
-
-@pytest.mark.parametrize(
-    "body",
-    [b"<html>Welcome</html>", b"one\ntwo", b"", b" \n", b"x" * 70_000, b"\x00\x01", b'{"token":1}', "tökén".encode()],
-)
-def test_what_is_no_token_is_a_passing_fault(bench: Bench, body: bytes) -> None:
-    server = bench.server(lambda request, peer: answer(200, body))
-    with pytest.raises(SourceUnavailable, match="without a token"):
-        read(bench.client(server.url, hurried=True))
-    assert server.paths() == {LOGIN: 1}
-    assert not bench.hold.refusals
-
-
-def test_nothing_is_followed(bench: Bench) -> None:
-    canary = bench.server(always(answer(200, PAGE)))
-    moved = [answer(status, b"", f"Location: {canary.url}/x") for status in (301, 302, 303, 307, 308)]
-    for reply in moved:
-        server = bench.server(lambda request, peer, reply=reply: reply)  # type: ignore[misc]
-        with pytest.raises(SourceUnavailable, match="redirect"):
-            bench.client(server.url).login()
-        with pytest.raises(SourceUnavailable, match="redirect"):
-            read(bench.client(bench.server(always(reply)).url))
-    foreign = json.dumps({"results": [], "next": canary.url, "previous": canary.url}).encode()
-    read(bench.client(bench.server(always(answer(200, foreign))).url))
-    assert canary.connections == 0
 
 
 def test_a_failing_login_is_retried_and_shared(bench: Bench) -> None:

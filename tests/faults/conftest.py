@@ -13,6 +13,7 @@ import pytest
 from psycopg import sql
 
 from archiver.store import connect, migrate
+from tests import wire
 from tests.conftest import new_database
 from tests.faults import canaries
 from tests.faults.scene import Scene
@@ -63,6 +64,6 @@ def look_out(
     yield
     said = {"log": caplog.text, **dict(zip(("stdout", "stderr"), capfd.readouterr(), strict=True))}
     said |= {path.name: path.read_text(errors="replace") for path in tmp_path.rglob("*.log")}
-    also = _passwords(postgres)
+    also = [*_passwords(postgres), wire.PASSWORD, wire.TOKEN]
     shown = [(where, who) for where, text in said.items() for who in canaries.found(text, also)]
     assert shown == [], "a secret was said"

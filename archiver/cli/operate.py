@@ -91,6 +91,8 @@ def migrate(
     config = call_of(context).any_config()
     with database(config) as engine:
         before, after = store.migrate(engine)
+        if spread := store.distribute(engine):
+            output.note(f"spread over Citus by flow: {', '.join(spread)}")
         for problem in daemon.build_indexes(engine, config).problems():
             output.note(problem, "yellow")
         done = f"the schema is up to date: {after}" if before == after else f"schema: {before or 'none'} → {after}"

@@ -1,5 +1,6 @@
 """The only SQL of the passes: COPY and upsert, leases, checkpoints, the login hold, the schema's version."""
 
+from archiver.store.distribution import distribute
 from archiver.store.engine import DatabaseInterrupted, connect, translated
 from archiver.store.erasure import CannotErase, Erasure, Found
 from archiver.store.leases import Lease, Leases
@@ -27,6 +28,7 @@ __all__ = [
     "Wanted",
     "Writer",
     "connect",
+    "distribute",
     "migrate",
     "migration_sql",
     "require",

@@ -12,7 +12,7 @@ _ACKNOWLEDGE = text("""
     INSERT INTO archive.acknowledgement (flow_key, gap_id, reason, acknowledged_by)
     SELECT flow_key, gap_id, :reason, :by FROM archive.gap WHERE gap_id = ANY(:ids)
     ON CONFLICT (flow_key, gap_id) DO UPDATE SET
-        reason = excluded.reason, acknowledged_by = excluded.acknowledged_by, acknowledged_at = now()
+        reason = excluded.reason, acknowledged_by = excluded.acknowledged_by, acknowledged_at = excluded.acknowledged_at
 """)
 
 

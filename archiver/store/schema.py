@@ -12,6 +12,7 @@ from sqlalchemy import Engine, inspect, text
 
 from archiver import tables
 from archiver.errors import SchemaMismatch
+from archiver.store.distribution import distribute
 from archiver.store.engine import translated
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ def migrate(engine: Engine, revision: str = "head") -> tuple[str | None, str | N
             command.downgrade(config, revision)
         else:
             command.upgrade(config, revision)
+    if revision == "head":
+        distribute(engine)
     return before, current(engine)
 
 

@@ -176,7 +176,7 @@ def _inside(image: Image) -> str:
             _mount(image, folder / "state")
             _deploy(image, story, dsn)
             seconds = _daemon(image, story)
-    once = run(image.inside(*image.entrypoint, "demo", "--once", "--days", "1")).decode()
+        once = run(image.inside(*image.entrypoint, "demo", "--once", "--days", "1")).decode()
     must("price" in once, f"the demo says: {once[-300:]}")
     return f"the daemon archived a world on it, equal to the truth, ended {seconds:.1f} s after SIGTERM; the demo works"
 

@@ -77,7 +77,7 @@ _RUNS = """
             (SELECT log_id FROM archive.run
              WHERE flow_key = %(flow_key)s AND error_key = %(key)s AND status = 3
              ORDER BY created DESC LIMIT %(limit)s)
-        ) some
+        ) saying
     ) k JOIN reporting.run v ON v.flow_key = %(flow_key)s AND v.log_id = k.log_id
     ORDER BY v.started_at DESC, v.log_id DESC LIMIT %(limit)s
 """

@@ -17,6 +17,7 @@ LONGEST = 1_000  # characters of one filter
 EVER = "all"  # the word for a period without a beginning
 MOST_WORDS = 10  # of a search
 LARGEST_ID = 2**63 - 1
+LARGEST_KEY = 2**31 - 1  # of a flow
 
 _SPAN = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s?(ms|s|m|min|h)?", re.ASCII)
 _UNITS = {"ms": 0.001, None: 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}

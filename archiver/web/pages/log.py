@@ -14,7 +14,7 @@ from archiver.web.errors import NotThere
 from archiver.web.files import parts_of
 from archiver.web.pages import tables
 from archiver.web.pages.answers import page
-from archiver.web.pages.asked import Asked, word_of
+from archiver.web.pages.asked import LARGEST_ID, LARGEST_KEY, Asked, word_of
 from archiver.web.pages.document import bodies_of, tree_of
 from archiver.web.pages.flow import flow_of
 from archiver.web.pages.run import run_of
@@ -35,10 +35,10 @@ def log(room: Room, request: Request) -> Response:
     """The page of a log; all of it as JSON, or its fields as CSV."""
     asked = Asked(request, room.clock())
     form = tables.format_of(asked)
-    log_type, log_id = request.path_params["log_type"], request.path_params["log_id"]
+    log_type, log_id, is_log = _named(request)
     with room.reading() as reader:
         flow, run = flow_of(reader, request), run_of(reader, request)
-        row = log_of(reader, run, log_type, log_id) if log_type in LOG_TYPES else None
+        row = log_of(reader, run, log_type, log_id) if is_log else None
         if row is None:
             raise NotThere(f"This run has no {log_type[:20]} log {log_id}; its page lists what it has.")
         file = file_of(reader, flow.flow_key, log_type, log_id)
@@ -66,6 +66,12 @@ def log(room: Room, request: Request) -> Response:
         bodies=bodies_of(document),
         tree=tree_of(document) if document is not None else None,
     )
+
+
+def _named(request: Request) -> tuple[str, int, bool]:
+    """The type and id of the log that a path names, and whether there can be such a log."""
+    log_type, log_id = request.path_params["log_type"], request.path_params["log_id"]
+    return log_type, log_id, log_type in LOG_TYPES and log_id <= LARGEST_ID
 
 
 def fields_of(text: str | None) -> list[Field]:
@@ -105,10 +111,10 @@ def why_not(file: LogFile | None) -> str:
 
 def download(room: Room, request: Request) -> Response:
     """The file of a log as it came, byte for byte."""
-    log_type, log_id = request.path_params["log_type"], request.path_params["log_id"]
-    types = [LOG_TYPES[log_type]] if log_type in LOG_TYPES else []
+    log_type, log_id, is_log = _named(request)
     with room.asking() as asked:
-        file = replay.file_of(asked, request.path_params["flow_key"], log_id, types)
+        key = min(request.path_params["flow_key"], LARGEST_KEY)
+        file = replay.file_of(asked, key, log_id, [LOG_TYPES[log_type]]) if is_log else None
     if file is None:
         raise NotThere("There is no file to download for this log.")
     ending = "zip" if file.body_form == "zip" else "txt"

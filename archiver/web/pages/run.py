@@ -14,7 +14,7 @@ from archiver.queries.run_lines import LinePlace, LinesPage, RunLines, page_of_l
 from archiver.web.errors import NotThere
 from archiver.web.pages import tables
 from archiver.web.pages.answers import page
-from archiver.web.pages.asked import Asked, criteria_of, place_word
+from archiver.web.pages.asked import LARGEST_ID, Asked, criteria_of, place_word
 from archiver.web.pages.flow import flow_of
 from archiver.web.room import Room
 
@@ -69,9 +69,8 @@ def run(room: Room, request: Request) -> Response:
 def run_of(reader: Reader, request: Request) -> Row:
     """The run that a path names; raises NotThere with a hint."""
     key, log_id = request.path_params["flow_key"], request.path_params["run"]
-    rows = reader.rows(
-        "SELECT * FROM reporting.run WHERE flow_key = %(key)s AND log_id = %(log_id)s", key=key, log_id=log_id
-    )
+    statement = "SELECT * FROM reporting.run WHERE flow_key = %(key)s AND log_id = %(log_id)s"
+    rows = reader.rows(statement, key=key, log_id=log_id) if log_id <= LARGEST_ID else []
     if not rows:
         raise NotThere(
             f"This flow has no run {log_id} in the archive: it may be of another flow, older than what is kept,"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -172,6 +173,11 @@ def _sync_folder(path: Path) -> None:
         os.close(number)
 
 
+def quiet(text: str) -> str:
+    """Text about a URI without the credentials that may stand in it: s3://key:secret@bucket."""
+    return re.sub(r"://[^/?#\s]*@", "://***@", text)
+
+
 class Bucket:
     """A place that pyarrow knows by its URI: s3://, gs://, file://, ….
 
@@ -184,12 +190,14 @@ class Bucket:
         try:
             self._files, self._base = fs.FileSystem.from_uri(uri)
         except (OSError, ValueError) as exc:  # pyarrow's errors are both
-            raise ExportRefused(f"{uri} cannot be written to: {_first_line(exc)}") from exc
+            raise ExportRefused(f"{quiet(uri)} cannot be written to: {quiet(_first_line(exc))}") from None
+        if not self._base.strip("/"):
+            raise ExportRefused(f"{quiet(uri)} cannot be written to: name a bucket, as in s3://bucket/prefix")
         self._uri = uri
         self._kind = fs.FileType
 
     def __str__(self) -> str:
-        return self._uri
+        return quiet(self._uri)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -112,7 +112,12 @@ def test_the_command_writes_one_file_and_overwrites_none(
     capsys.readouterr()
     assert main(["evidence", "run-1"]) == 2
     assert "there already" in capsys.readouterr().err
-    assert main(["evidence", "run-1", "--to", "nowhere/x.zip"]) == 2
+    for place in ("nowhere/x.zip", "/proc/x.zip", ""):
+        capsys.readouterr()
+        assert main(["evidence", "run-1", "--to", place]) == 2
+        said = capsys.readouterr().err
+        assert ".part" not in said
+        assert len(said.splitlines()) == 1, said
     assert main(["evidence", "nothing"]) == 2
     with filled.store.engine.begin() as connection:
         connection.execute(text("UPDATE archive.run SET archive_state = 'pending'"))

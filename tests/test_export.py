@@ -304,6 +304,8 @@ def call(*arguments: str, dsn: str, monkeypatch: pytest.MonkeyPatch) -> int:
         (["--to", "out", "--flow", "x' OR 'a'='a"], "no flow is called"),
         (["--to", "a-file"], "it is a file; the export is not complete"),
         (["--to", "a-file/below"], "a part of its path is a file"),
+        (["--to", ""], "an empty name is no place"),
+        (["--to", "/proc/here"], "it cannot be made there"),
         (["--to", "nonsense://x/y"], "cannot be written to"),
         (["--to", "nonsense://key:canary@x/y"], "nonsense://***@x/y cannot be written to"),
         (["--to", "s3://key:canary@"], "cannot be written to"),

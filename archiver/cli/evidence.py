@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated
 
 import typer
 
@@ -41,17 +43,27 @@ def evidence(
             row = only_run(queries.runs_named(reader, run, keys), run)
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", str(row["run_id"] or row["log_id"]))[:100]
         path = to or Path(f"evidence-{name}.zip")
-        part = path.with_name(f".{path.name}.part")
         if path.exists():
             raise WrongCall(f"{path} is there already: name another file with --to")
-        try:
-            with part.open("wb") as file:
-                proof = room.write(engine, row, file, call.now)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        with _complete(path) as file:
+            proof = room.write(engine, row, file, call.now)
     output.say(f"{path}: {words.many(proof.lines, 'line')}, {words.many(proof.files, 'file')}")
     if proof.archive_state != "sealed":
         output.note(f"the run is {proof.archive_state} in the archive: it is not confirmed to be complete", "yellow")
         return 1
     return 0
+
+
+@contextmanager
+def _complete(path: Path) -> Iterator[IO[bytes]]:
+    """A file that gets its name when all of it is written. Raises WrongCall where that cannot be."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            yield file
+        part.replace(path)
+    except OSError as exc:
+        raise WrongCall(f"{path} cannot be written: {exc.strerror or exc}") from exc
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)

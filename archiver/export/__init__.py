@@ -177,6 +177,7 @@ _DISK = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the quota is used up",
     errno.EACCES: "it may not be written to",
+    errno.ENOENT: "it cannot be made there",
     errno.EPERM: "it may not be written to",
     errno.EROFS: "it lies on a read-only file system",
     errno.ENOTDIR: "a part of its path is a file",

@@ -36,6 +36,8 @@ class Place(Protocol):
 
 def place_at(where: str) -> Place:
     """The place that `--to` names: a folder, or a URI such as s3://bucket/prefix."""
+    if not where:
+        raise ExportRefused("an empty name is no place to export to: name a folder, or s3://bucket/prefix")
     if "://" in where:
         return Bucket(where)
     return Folder(Path(where).expanduser())

@@ -132,5 +132,5 @@ def _refused(place: Place, address: str) -> None:
     to = f"s3://reader:s3cr3t-of-the-bucket@nobody?endpoint_override={address}&scheme=http"
     done = subprocess.run(_command(place, to), capture_output=True, text=True, check=False, timeout=600)
     must(done.returncode == 2, f"a bucket that is not there: exit status {done.returncode}")
-    must("NO_SUCH_BUCKET" in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr)
+    must("'nobody' not found" in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr)
     must("s3cr3t" not in done.stderr, "the secret of the bucket is printed")

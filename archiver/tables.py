@@ -319,6 +319,8 @@ pass_ = Table(
     Column("rows_new", BigInteger, nullable=False, server_default=text("0")),
     Column("rows_changed", BigInteger, nullable=False, server_default=text("0")),
     Column("error", Text),
+    Column("turns", Integer, nullable=False, server_default=text("1")),
+    Column("seconds", Double),
     Index(None, "flow_key", "started_at"),
     Index(None, "started_at"),
 )

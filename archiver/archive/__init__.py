@@ -67,18 +67,22 @@ def _work(turn: Turn) -> None:
         poll(turn)
     except PageUnreadable as exc:  # the list of runs is broken; the runs that are known need not wait for it
         turn.report.errors.append(f"list of runs: {exc}")
-    while any([_catch_up(turn), recognise(turn), backfill(turn)]):
-        pass
+    going = True
+    while going:
+        checkpoint = turn.store.checkpoint(turn.flow_key, eager=turn.eager)
+        going = any([checkpoint.owes and _catch_up(turn), backfill(turn, checkpoint)])
 
 
 def _catch_up(turn: Turn) -> bool:
-    """Follow, read, seal, download, each run and file at most once a turn; answers whether there was any."""
+    """Follow, read, seal, download, each run and file at most once a turn, and recognise what failed; answers whether
+    there was any."""
     return any(
         [
             each(turn, ("open", "stuck"), follow),
             each(turn, ("pending",), fetch_lines),
             each(turn, ("settling", "sealed"), settle),
             fetch_details(turn),
+            recognise(turn),
         ]
     )
 

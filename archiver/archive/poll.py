@@ -50,7 +50,7 @@ def poll(turn: Turn) -> None:
     The first poll of a long list in order ends as soon as the order is known: the frontier stands then, and what lies
     further down is left to the backfill.
     """
-    checkpoint = turn.store.checkpoint(turn.flow_key)
+    checkpoint = turn.store.checkpoint(turn.flow_key, lateness=_configured(turn))
     learnt = Learnt.from_json(checkpoint.source)
     walk = _resumed(checkpoint.walk, learnt) or _begin(turn, checkpoint, learnt)
     pass_ = _Pass(turn, checkpoint, learnt)
@@ -63,9 +63,9 @@ def poll(turn: Turn) -> None:
         turn.report.errors.append(f"the list of runs could not be read for certain: {walk.reason}")
 
 
-def backfill(turn: Turn) -> bool:
-    """One slice of history, down to `since`; answers whether it came further."""
-    checkpoint = turn.store.checkpoint(turn.flow_key)
+def backfill(turn: Turn, checkpoint: Checkpoint | None = None) -> bool:
+    """One slice of history, down to `since`; answers whether it came further. `checkpoint`: one read since the poll."""
+    checkpoint = checkpoint or turn.store.checkpoint(turn.flow_key)
     learnt = Learnt.from_json(checkpoint.source)
     walk = _resumed(checkpoint.backfill, learnt)
     if walk is None:
@@ -105,8 +105,12 @@ def _floor(turn: Turn, checkpoint: Checkpoint) -> int:
     return max(micros(turn.flow.since), checkpoint.kept_from or 0)
 
 
+def _configured(turn: Turn) -> int:
+    return int(turn.flow.lateness.total_seconds() * SECOND)
+
+
 def _lateness(turn: Turn, learnt: Learnt) -> int:
-    return max(int(turn.flow.lateness.total_seconds() * SECOND), learnt.lateness)
+    return max(_configured(turn), learnt.lateness)
 
 
 def _begin_walk(turn: Turn, checkpoint: Checkpoint, learnt: Learnt, frontier: int | None, limit: int = 100) -> Walk:
@@ -124,8 +128,7 @@ def _begin_walk(turn: Turn, checkpoint: Checkpoint, learnt: Learnt, frontier: in
 def _begin(turn: Turn, checkpoint: Checkpoint, learnt: Learnt) -> Walk:
     limit = 100
     if checkpoint.frontier is not None and learnt.order is Order.NEWEST_FIRST:
-        seam = checkpoint.frontier - _lateness(turn, learnt)
-        limit = turn.store.newer_runs(turn.flow_key, seam, 100) + 5
+        limit = checkpoint.newer_runs + 5
     return _begin_walk(turn, checkpoint, learnt, checkpoint.frontier, limit)
 
 

@@ -35,7 +35,9 @@ DEAD = 60.0  # without a tick: the scheduler is gone
 STALLED = 15 * 60.0  # of a turn without a step: something hangs that no deadline caught
 DRAIN = 4.0  # for turns to finish their window after a signal
 ABORT = 3.0  # more for those that wait for an answer, which is then cut off
+SURVEY = 30.0  # from one look at the times of all flows to the next
 UPKEEP = 6 * 60 * 60.0
+FOLD = 60 * 60.0
 
 log = structlog.get_logger("archiver.daemon")
 
@@ -100,7 +102,8 @@ class Daemon:
         self._trouble = ""  # why ticks fail, while they do
         self._crash: Exception | None = None  # of a tick, by a mistake of ours
         self._reviver: threading.Thread | None = None
-        self._kept_up = 0.0
+        self._kept_up = self._folded = 0.0
+        self._surveyed = float("-inf")
         self._indexes = IndexBuilder(place.engine, lambda: place.config, self._stop.is_set)
         self._reloader = Reloader(place.config, self._reconfigure, place.store.presence, hangups=hangups, stop=stop)
         self._scheduler = BackgroundScheduler(
@@ -218,13 +221,21 @@ class Daemon:
         now = datetime.now(UTC)
         polled, leaving = self._polled, self._let_go()
         free = [key for key, name in polled.integrators.items() if key not in working and name not in leaving]
-        waits = self._place.store.due(free)
+        waits = self._place.store.due(free, self._horizon())
         due = sorted((seconds, key) for key, seconds in waits.items() if polled.schedules[key].is_due(seconds, now))
         busy = Counter(polled.integrators[key] for key in working if key in polled.integrators)
         chosen = first_served([key for _, key in due], polled.integrators, busy, workers)
         self._waiting = len(chosen) < len(due)
         for key in chosen:
             self._begin(key)
+
+    def _horizon(self) -> float | None:
+        """Most ticks ask for what is due alone. Now and then one looks at all flows, also at those whose time lies too
+        far ahead: the database's clock was set back."""
+        if time.monotonic() - self._surveyed < SURVEY:
+            return 0.0
+        self._surveyed = time.monotonic()
+        return None
 
     def _begin(self, key: int) -> None:
         with self._lock:
@@ -285,10 +296,15 @@ class Daemon:
             self._working[key] = time.monotonic()
 
     def _upkeep(self) -> None:
-        """A few times a day: partitions for the months ahead, old passes forgotten, indexes that are missing."""
-        if self._kept_up and time.monotonic() - self._kept_up < UPKEEP:
+        """A few times a day: partitions for the months ahead, old passes forgotten, indexes that are missing. Once an
+        hour: passes without news folded."""
+        now = time.monotonic()
+        if not self._folded or now - self._folded > FOLD:
+            self._folded = now
+            self._place.store.fold_passes()
+        if self._kept_up and now - self._kept_up < UPKEEP:
             return
-        self._kept_up = time.monotonic()
+        self._kept_up = now
         self._place.store.partitions.ensure_ahead()
         self._place.store.forget_old_passes()
         self._indexes.start()
@@ -313,6 +329,7 @@ class Daemon:
             gone = {one: name for name, one in place.clients.items() if clients.get(name) is not one}
             self._retired |= gone
             self._polled = Polled.of(keys, clients)
+            self._surveyed = float("-inf")  # what is due by the new schedules
             place.config, place.clients, place.keys = new, clients, keys
         self._indexes.start()
         changes, later = flow_changes(old, new), waits_for_start(old, new)

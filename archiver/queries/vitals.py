@@ -69,7 +69,8 @@ _DETAILS = f"""
 """
 _PASSES = f"""
     SELECT {_LABEL} AS flow, coalesce(outcome, '') AS outcome,
-        greatest(0, extract(epoch FROM ended_at - started_at))::float8 AS seconds, requests, rows_new, rows_changed
+        coalesce(seconds, greatest(0, extract(epoch FROM ended_at - started_at)))::float8 AS seconds, requests,
+        rows_new, rows_changed, turns
     FROM archive.pass p JOIN archive.flow f USING (flow_key)
     WHERE ended_at > %(after)s AND ended_at <= %(until)s AND started_at > %(after)s - interval '6 hours'
     ORDER BY ended_at DESC LIMIT 10000

@@ -49,6 +49,7 @@ class Before(NamedTuple):
     error_key: int | None
     moment: str
     run_id: str
+    is_lost: bool = False  # a run that was given up: where it is shown again, it has to be written again
 
 
 class Written(NamedTuple):
@@ -147,8 +148,7 @@ class Ledger:
         distinct, refused = self._distinct(runs)
         have = self._before(LogType.MAIN, distinct)
         distinct = self._bar.runs(self._cursor, distinct, have)
-        lost = self._lost(have)
-        news = {one: run for one, run in distinct.items() if one in lost or _is_news(run, have.get(one))}
+        news = {one: run for one, run in distinct.items() if _is_news(run, have.get(one))}
         if not news:
             return Put(refused=refused)
         steps = {step.log_id: (step, run) for run in news.values() for step in run.steps if step.log_id is not None}
@@ -177,17 +177,6 @@ class Ledger:
             elif run.log_id not in distinct or rank(run.state) >= rank(distinct[run.log_id].state):
                 distinct[run.log_id] = run
         return distinct, refused
-
-    def _lost(self, log_ids: Collection[int]) -> set[int]:
-        """Those of these runs that were given up: where one is shown again, it has to be written again."""
-        if not log_ids:
-            return set()
-        rows = self._run(
-            "SELECT log_id FROM archive.run"
-            " WHERE flow_key = %(flow_key)s AND log_id = ANY(%(ids)s) AND archive_state = 'lost'",
-            ids=list(log_ids),
-        )
-        return {row[0] for row in rows}
 
     # --- lines ---
 
@@ -242,9 +231,11 @@ class Ledger:
         """Runs or steps as they are stored, by id."""
         if not log_ids:
             return {}
+        lost = "archive_state = 'lost'" if log_type == LogType.MAIN else "false"
         rows = self._run(
-            f"SELECT log_id, src_hash, state, status, error_key, {errors.MOMENT}, {errors.RUN_ID[log_type]}"
-            f" FROM archive.{errors.TABLES[log_type]} WHERE flow_key = %(flow_key)s AND log_id = ANY(%(ids)s)",
+            f"SELECT log_id, src_hash, state, status, error_key, {errors.MOMENT}, {errors.RUN_ID[log_type]},"
+            f" {lost} FROM archive.{errors.TABLES[log_type]}"
+            " WHERE flow_key = %(flow_key)s AND log_id = ANY(%(ids)s)",
             ids=list(log_ids),
         )
         return {row[0]: Before(*row[1:]) for row in rows}
@@ -382,4 +373,4 @@ class Ledger:
 
 
 def _is_news(log: Log, was: Before | None) -> bool:
-    return was is None or was.src_hash != log.src_hash
+    return was is None or was.src_hash != log.src_hash or was.is_lost

@@ -25,7 +25,10 @@ def _json(value: Json) -> str | None:
 
 
 class Writer(Ledger):
-    """What a pass may write. Made by `Store.writing`; lives as long as its transaction."""
+    """What a pass may write. Made by `Store.writing`; lives as long as its transaction.
+
+    What is learnt of the flow itself waits for the end, for one statement: every update is a new version of its row.
+    """
 
     def __init__(self, cursor: Cursor, lease: Lease) -> None:
         super().__init__(cursor, lease.flow_key)
@@ -36,32 +39,37 @@ class Writer(Ledger):
         if found is None or found[0] != lease.fence:
             raise LeaseLost(f"another process works on flow {lease.flow_key} now")
         self._bar = Bar.of(lease.flow_key, *found[1:])
+        self._learnt: dict[str, str | None] = {}
 
     # --- what a pass knows ---
 
     def save_walk(self, walk: Json) -> None:
         """The state of the pass under way; None at its end."""
-        self._run("UPDATE archive.checkpoint SET walk = %(walk)s WHERE flow_key = %(flow_key)s", walk=_json(walk))
+        self._learnt["walk"] = _json(walk)
 
     def save_backfill(self, walk: Json) -> None:
         """The state of the walk through history; None at its end."""
-        self._run("UPDATE archive.checkpoint SET backfill = %(walk)s WHERE flow_key = %(flow_key)s", walk=_json(walk))
+        self._learnt["backfill"] = _json(walk)
 
     def save_source(self, source: Mapping[str, Any]) -> None:
         """What the walks have learnt of the source: order, lateness, retention, …"""
-        self._run(
-            "UPDATE archive.checkpoint SET source = %(source)s WHERE flow_key = %(flow_key)s", source=_json(source)
-        )
+        self._learnt["source"] = _json(source)
 
     def certify(self, intervals: Iterable[Interval], frontier: int | None = None) -> None:
         """Set the certified intervals; the frontier only ever moves up."""
         spans = [[from_micros(start), from_micros(end)] for start, end in intervals]
-        self._run(
-            "UPDATE archive.checkpoint SET intervals = %(intervals)s, frontier = greatest(frontier, %(frontier)s)"
-            " WHERE flow_key = %(flow_key)s",
-            intervals=_json(spans),
-            frontier=None if frontier is None else from_micros(frontier),
-        )
+        self._learnt["intervals"] = _json(spans)
+        if frontier is not None:
+            self._learnt["frontier"] = from_micros(frontier)
+
+    def save_learnt(self) -> None:
+        """Write what the walks have learnt, at the end of the transaction."""
+        if self._learnt:
+            values = {name: f"%({name})s" for name in self._learnt}
+            if "frontier" in values:
+                values["frontier"] = "greatest(frontier, %(frontier)s)"
+            columns = ", ".join(f"{name} = {value}" for name, value in values.items())
+            self._run(f"UPDATE archive.checkpoint SET {columns} WHERE flow_key = %(flow_key)s", **self._learnt)
 
     def add_gap(self, start: int | None, end: int | None, reason: str) -> None:
         """Put on record that rows may be missing; a gap that is known already is not recorded twice."""

@@ -129,7 +129,8 @@ class _Standing(Collector):
 
     def _count(self, seen: Vitals) -> None:
         for one in seen.passes:
-            self._meters.passes.labels(one.flow, one.outcome).observe(one.seconds)
+            for _ in range(one.turns):
+                self._meters.passes.labels(one.flow, one.outcome).observe(one.seconds / one.turns)
             self._meters.pass_requests.labels(one.flow).inc(one.requests)
             self._meters.pass_rows.labels(one.flow, "new").inc(one.rows_new)
             self._meters.pass_rows.labels(one.flow, "changed").inc(one.rows_changed)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from archiver import config
 from archiver.archive import FlowReport, archive_flow, files
@@ -125,6 +125,19 @@ def bench(database: str, tmp_path: Path) -> Iterator[Bench]:
             (flow,) = loaded.flows
             yield Bench(world, server, faults, store, client, flow, store.register([flow])[flow])
         store.close()
+
+
+def test_a_turn_without_news_costs_one_request_and_five_connections(bench: Bench) -> None:
+    """Each connection is asked whether it still stands; a thousand flows polled every minute ask 17 times a second."""
+    bench.world.insert(FLOW, 1, *(main_log(number, age=200_000 + number) for number in range(30)))
+    bench.turn()
+    bench.turn()  # the frontier is younger than all runs by now
+    asked, taken = bench.client.requests, []
+    event.listen(bench.store.engine, "engine_connect", lambda *_: taken.append(1))
+    report = bench.turn()
+    assert report.outcome == "done"
+    assert bench.client.requests - asked == 1
+    assert len(taken) <= 5
 
 
 def test_a_run_is_followed_until_it_has_finished(bench: Bench) -> None:

@@ -38,14 +38,20 @@ COMMANDS = {
 class Commands(TyperGroup):
     """All commands, each imported when it is asked for; help shows them by panel."""
 
+    @property
+    def commands(self) -> dict[str, Any]:
+        """All of them, imported: for "did you mean", and for whoever reads the command line as a whole."""
+        return {name: _command(name) for name in COMMANDS}
+
+    @commands.setter
+    def commands(self, given: object) -> None:
+        """Typer gives none: they are not added to the application one by one."""
+
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - Typer's signatures
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> TyperCommand | TyperGroup | None:  # noqa: ARG002
-        if cmd_name in COMMANDS:
-            return _command(cmd_name)
-        self.commands = {name: _command(name) for name in COMMANDS}  # for "did you mean"
-        return None
+        return _command(cmd_name) if cmd_name in COMMANDS else None
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
         width = max(map(len, COMMANDS))

@@ -25,7 +25,7 @@ class FlowVitals(NamedTuple):
 
 
 class PassVitals(NamedTuple):
-    """One pass that has ended."""
+    """One pass that has ended; or several that were folded into one row: `turns` says how many."""
 
     flow: str
     outcome: str
@@ -33,6 +33,7 @@ class PassVitals(NamedTuple):
     requests: int
     rows_new: int
     rows_changed: int
+    turns: int
 
 
 class Vitals(NamedTuple):

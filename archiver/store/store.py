@@ -13,8 +13,8 @@ from sqlalchemy import Engine, text
 
 from archiver.config import Flow
 from archiver.logs import canonical, micros
-from archiver.store.daemons import Presence
 from archiver.messages import VERSION
+from archiver.store.daemons import Presence
 from archiver.store.engine import translated
 from archiver.store.hold import LoginHold
 from archiver.store.leases import Lease, Leases

@@ -30,6 +30,7 @@ COMMANDS = {
     "export": "export.parquet",
     "evidence": "evidence.proving",
     "gaps": "gaps.gaps",
+    "verify": "verify.one",
     "db": "db.db",
     "bi": "bi.bi",
 }

@@ -15,6 +15,7 @@ from archiver.client import Client, RequestNote
 from archiver.config import Config, Flow, Integrator
 from archiver.daemon.passes import noting
 from archiver.database import database
+from archiver.queries import flows, key_of, reading
 from archiver.store import Store, migrate
 from archiver.store.days import rezone
 
@@ -60,6 +61,23 @@ def opened(config: Config, on_request: Callable[[RequestNote], None] | None = No
             place.clients[name] = place.client(integrator)
         place.keys = store.register(config.flows)
         rezone(engine, config.reporting.timezone)
+        yield place
+
+
+@contextmanager
+def visited(config: Config, engine: Engine) -> Iterator[Workplace]:
+    """The same of an archive that stays as it is: only the flows that it knows, and nothing is registered."""
+    with reading(engine) as reader:
+        known = flows(reader)
+    keys = {flow: key_of(known, flow.integrator, flow.project_id, flow.flow_id) for flow in config.flows}
+    with ExitStack() as stack:
+        store = Store(engine, owner=_name())
+        stack.callback(store.leases.close)
+        met = {flow: key for flow, key in keys.items() if key is not None}
+        place = Workplace(config, engine, store, {}, met, noting(None))
+        stack.callback(place.close)
+        for name, integrator in config.integrators.items():
+            place.clients[name] = place.client(integrator)
         yield place
 
 

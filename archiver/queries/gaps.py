@@ -20,6 +20,9 @@ KINDS = {
     "lost": "lost log",
     "stale": "stale log",
     "corrupt": "damaged log",
+    "lost_file": "lost file",
+    "stale_file": "stale file",
+    "corrupt_file": "damaged file",
 }
 
 _GAPS = """

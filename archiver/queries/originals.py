@@ -18,6 +18,11 @@ LINE = f"{_COMMON}, fields::text, rest::text"
 
 def main_logs(connection: Connection, flow_key: int, *, log_ids: Sequence[int] | None = None) -> Iterator[Row]:
     """The main logs of a flow as they came, newest first, their sub flows embedded."""
+    return map(render, stored_runs(connection, flow_key, log_ids=log_ids))
+
+
+def stored_runs(connection: Connection, flow_key: int, *, log_ids: Sequence[int] | None = None) -> Iterator[Run]:
+    """The same before they are rendered."""
     runs = connection.execute(
         text(
             f"SELECT {_COMMON}, extra::text FROM archive.run WHERE flow_key = :flow_key"
@@ -34,9 +39,9 @@ def main_logs(connection: Connection, flow_key: int, *, log_ids: Sequence[int] |
         ),
         {"flow_key": flow_key, "runs": [run.log_id for run in runs]},
     ):
-        steps.setdefault(run_log_id, []).append(Step._make(_spelled(columns)))
+        steps.setdefault(run_log_id, []).append(stored_step(columns))
     for run in runs:
-        yield render(Run._make((*_spelled(run), tuple(steps.get(run.log_id, ())))))
+        yield Run._make((*_spelled(run), tuple(steps.get(run.log_id, ()))))
 
 
 def line_logs(connection: Connection, flow_key: int, run_id: str) -> Iterator[Row]:
@@ -52,14 +57,24 @@ def line_logs(connection: Connection, flow_key: int, run_id: str) -> Iterator[Ro
         yield line_log(row)
 
 
+def stored_step(columns: Sequence[Any]) -> Step:
+    """A sub flow log from the columns STEP."""
+    return Step._make(_spelled(columns))
+
+
+def stored_line(columns: Sequence[Any]) -> Line:
+    """A line log from the columns LINE."""
+    return Line._make(_spelled(columns))
+
+
 def step_log(columns: Sequence[Any]) -> Row:
     """A sub flow log as it came, from the columns STEP."""
-    return render(Step._make(_spelled(columns)))
+    return render(stored_step(columns))
 
 
 def line_log(columns: Sequence[Any]) -> Row:
     """A line log as it came, from the columns LINE."""
-    return render(Line._make(_spelled(columns)))
+    return render(stored_line(columns))
 
 
 def _spelled(row: Sequence[Any]) -> list[Any]:

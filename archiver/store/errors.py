@@ -144,6 +144,46 @@ def move(cursor: Cursor, flow_key: int, gone: Sequence[Hit], come: Sequence[Hit]
 More = dict[int, tuple[int, int]]  # kind → how many more occurrences, and how many more runs hit
 
 
+# Which logs of a run have a kind of error, by the rows alone.
+_COUNTED = sql.SQL(f"""
+    SELECT error_key, count(*) FILTER (WHERE kind = 3)::int, count(*) FILTER (WHERE kind = 2)::int,
+        count(*) FILTER (WHERE kind = 1)::int
+    FROM (
+        SELECT error_key, 3 AS kind FROM archive.line
+        WHERE flow_key = %(flow_key)s AND original_filename_uuid = %(run_id)s AND status = 3
+        UNION ALL
+        SELECT error_key, 2 FROM archive.step WHERE flow_key = %(flow_key)s AND run_log_id = %(id)s AND status = 3
+            AND {RUN_ID[STEP]} = %(run_id)s
+        UNION ALL
+        SELECT error_key, 1 FROM archive.run WHERE flow_key = %(flow_key)s AND log_id = %(id)s AND status = 3
+    ) failed WHERE error_key IS NOT NULL GROUP BY 1
+""")
+_KINDS_OF_RUN = sql.SQL("""
+    SELECT fingerprint, lines, steps, runs FROM archive.error_run WHERE flow_key = %(flow_key)s AND run_id = %(run_id)s
+""")
+
+
+def recount(cursor: Cursor, flow_key: int, log_id: int, run_id: str | None) -> None:
+    """Count a run's kinds of errors anew from its rows, where these were damaged; its kinds are known already."""
+    bind = {"flow_key": flow_key, "id": log_id, "run_id": str(log_id) if run_id is None else run_id}
+    have = {row[0]: tuple(row[1:]) for row in cursor.execute(_KINDS_OF_RUN, bind)}
+    want = {row[0]: tuple(row[1:]) for row in cursor.execute(_COUNTED, bind)}
+    none = (0, 0, 0)
+    wrong = [key for key in have.keys() | want.keys() if have.get(key, none) != want.get(key, none)]
+    if not wrong:
+        return
+    lines, steps, runs = ([want.get(key, none)[place] for key in wrong] for place in range(3))
+    pairs = {"keys": wrong, "run_ids": [bind["run_id"]] * len(wrong), "lines": lines, "steps": steps, "runs": runs}
+    cursor.execute(_PUT_PAIRS, {"flow_key": flow_key, **pairs})
+    more: More = {}
+    for key in wrong:
+        was, becomes = occurrences(*have.get(key, none)), occurrences(*want.get(key, none))
+        more[key] = (becomes - was, (becomes > 0) - (was > 0))
+    _lower_groups(cursor, flow_key, more)
+    for key in wrong:
+        _mend(cursor, flow_key, key)
+
+
 def _move_pairs(cursor: Cursor, flow_key: int, gone: Iterable[Hit], come: Iterable[Hit]) -> More:
     """Change the counts of kinds and runs; answers what that means for the kinds."""
     counts: dict[tuple[int, str], list[int]] = {}

@@ -18,6 +18,7 @@ from archiver.store.daemons import Presence
 from archiver.store.engine import translated
 from archiver.store.hold import LoginHold
 from archiver.store.leases import Lease, Leases
+from archiver.store.mending import Mending
 from archiver.store.partitions import Partitions
 from archiver.store.writer import Writer
 from archiver.window import Interval
@@ -173,6 +174,12 @@ class Store:
             writer = Writer(cast(Any, cursor), lease)
             yield writer
             writer.save_learnt()
+
+    @contextmanager
+    def mending(self, lease: Lease) -> Iterator[Mending]:
+        """The same for a repair, which writes over what is damaged."""
+        with translated(), self.engine.begin() as connection:
+            yield Mending(cast(Any, connection.connection.cursor()), lease)
 
     def _rows(self, statement: str, bind: Mapping[str, Any]) -> Sequence[Any]:
         with translated(), self._reading.connect() as connection:

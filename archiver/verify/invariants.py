@@ -1,0 +1,130 @@
+"""The archive by itself: the invariants in SQL, and every checksum computed once more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Engine
+
+from archiver.logs import Line, Run, Step
+from archiver.queries.invariants import EXAMPLES, INVARIANTS, Damaged, Selfcheck, Violation
+from archiver.verify.verdict import Finding, Verdict, is_intact
+
+FILES = 100  # whose bytes Postgres reads at once
+ROWS = 1000
+LOWEST = -(2**63)
+
+_DIFFERS = "its bytes do not have the SHA-256 that was noted when they came"
+_CHANGED = "what is stored is not what was stored: its hash does not fit"
+
+
+@dataclass(slots=True)
+class Broken:
+    """How one invariant stands: how much breaks it, with the first examples."""
+
+    number: int
+    name: str
+    count: int = 0
+    examples: list[Violation] = field(default_factory=list)
+
+    def add(self, violation: Violation) -> None:
+        self.count += 1
+        if len(self.examples) < EXAMPLES:
+            self.examples.append(violation)
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """How far the look is: what at, and how many of them."""
+
+    doing: str
+    done: int
+
+
+def check_self(
+    engine: Engine,
+    flow_keys: Sequence[int],
+    *,
+    since: datetime | None = None,
+    progress: Callable[[Looked], None] = lambda _: None,
+    damage: Callable[[int, Finding], None] = lambda _, __: None,
+) -> list[Broken]:
+    """All invariants, broken or not. `damage` hears of each log and file that is damaged, with its flow."""
+    ask = Selfcheck(engine, flow_keys, since)
+    answers: list[Broken] = []
+    for invariant in INVARIANTS:
+        progress(Looked(invariant.name, 0))
+        count, examples = ask.violations(invariant)
+        answer = Broken(invariant.number, invariant.name, count, examples)
+        if invariant.number == 6:
+            _files(ask, answer, progress, damage)
+        answers.append(answer)
+    rows = Broken(6, "the hash of a stored log matches what is stored of it")
+    _rows(ask, rows, progress, damage)
+    return sorted([*answers, rows], key=lambda one: one.number)
+
+
+Damage = Callable[[int, Finding], None]
+
+
+def _files(ask: Selfcheck, answer: Broken, progress: Callable[[Looked], None], damage: Damage) -> None:
+    done, after = 0, (LOWEST, LOWEST, LOWEST)
+    while keys := ask.file_keys((max(after[0], -(2**31)), max(after[1], -(2**15)), after[2]), FILES):
+        for (flow_key, log_type, log_id), what in _broken(keys, ask):
+            answer.add(Violation(flow_key, log_type, log_id, what))
+            damage(flow_key, Finding("file", log_type, log_id, Verdict.CORRUPT, what))
+        done, after = done + len(keys), keys[-1]
+        progress(Looked("files", done))
+
+
+def _broken(keys: Sequence[tuple[int, int, int]], ask: Selfcheck) -> Iterator[tuple[tuple[int, int, int], str]]:
+    try:
+        yield from ((key, _DIFFERS) for key in ask.broken_files(keys))
+    except Damaged as exc:
+        if len(keys) == 1:
+            yield keys[0], str(exc)
+            return
+        for half in (keys[: len(keys) // 2], keys[len(keys) // 2 :]):
+            yield from _broken(half, ask)
+
+
+def _rows(ask: Selfcheck, answer: Broken, progress: Callable[[Looked], None], damage: Damage) -> None:
+    kinds: tuple[tuple[str, int, Any, Any, bool], ...] = (
+        ("run", 1, ask.run_keys, ask.runs, True),
+        ("step", 2, ask.step_keys, ask.steps, True),
+        ("line", 3, ask.line_keys, ask.lines, False),
+    )
+    for level, log_type, keys_after, read, flow_first in kinds:
+        done = 0
+        after = (-(2**31), LOWEST) if flow_first else (LOWEST, -(2**31))
+        while keys := keys_after(after, ROWS):
+            for flow_key, log_id, created, what in _changed(keys, read, flow_first=flow_first):
+                answer.add(Violation(flow_key, log_type, log_id, what))
+                damage(flow_key, Finding(level, log_type, log_id, Verdict.CORRUPT, what, created=created))
+            done, after = done + len(keys), keys[-1]
+            progress(Looked(f"{level}s", done))
+
+
+Read = Callable[[Sequence[tuple[int, int]]], Iterable[tuple[int, Run | Step | Line]]]
+
+
+def _changed(
+    keys: Sequence[tuple[int, int]], read: Read, *, flow_first: bool
+) -> Iterator[tuple[int, int, str | None, str]]:
+    """Logs whose hash does not fit, as (flow, id, created, what); halved down to those that cannot be read at all."""
+    try:
+        logs = list(read(keys))
+    except Damaged as exc:
+        if len(keys) == 1:
+            flow_key, log_id = keys[0] if flow_first else keys[0][::-1]
+            yield flow_key, log_id, None, str(exc)
+            return
+        for half in (keys[: len(keys) // 2], keys[len(keys) // 2 :]):
+            yield from _changed(half, read, flow_first=flow_first)
+        return
+    for flow_key, log in logs:
+        if log.log_id is not None and not is_intact(log):
+            yield flow_key, log.log_id, log.created, _CHANGED

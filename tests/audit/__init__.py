@@ -1,0 +1,1 @@
+"""Worlds for the audit: archives with planted defects, and clean ones whose source moves."""

@@ -20,6 +20,7 @@ _REFUSE = text("""
         held_until = now() + make_interval(secs => least(:longest, :first * power(4, least(hold.refusals, 10))))
     RETURNING extract(epoch FROM held_until - now())::float8
 """)
+_REFUSED = "credentials = :credentials AND refusals > 0"
 
 
 class LoginHold:
@@ -47,12 +48,10 @@ class LoginHold:
             return cast(float, connection.scalar(_REFUSE, bind))
 
     def accept(self, credentials: str) -> None:
-        """The credentials were taken: forget that they ever were refused."""
+        """The credentials were taken: forget that they ever were refused. Writes only where there is something to
+        forget, so that a role that may only read can audit."""
         with translated(), self._engine.begin() as connection:
-            connection.execute(
-                text(
-                    "UPDATE archive.login_hold SET refusals = 0, held_until = now()"
-                    " WHERE credentials = :credentials AND refusals > 0"
-                ),
-                {"credentials": credentials},
-            )
+            bind = {"credentials": credentials}
+            if connection.scalar(text(f"SELECT EXISTS (SELECT FROM archive.login_hold WHERE {_REFUSED})"), bind):
+                forget = f"UPDATE archive.login_hold SET refusals = 0, held_until = now() WHERE {_REFUSED}"
+                connection.execute(text(forget), bind)

@@ -159,7 +159,7 @@ step = Table(
 line = Table(
     "line",
     metadata,
-    _flow_key(),
+    Column("flow_key", Integer, nullable=False),  # refers to a flow, as the checkpoint that is locked to write it does
     *_log_columns(),
     Column("fields", JSONB),
     Column("rest", JSONB),

@@ -24,16 +24,16 @@ from archiver.store.rows import (
     STATE,
     STATUS,
     STEPS,
+    Batch,
     Cursor,
     Put,
-    put,
+    Row,
     rank,
     run_tuple,
     step_tuple,
 )
 from archiver.store.search_fields import note_fields
 
-Row = tuple[Any, ...]
 Log = Run | Step | Line
 Place = tuple[int, int]  # log type and id
 
@@ -351,7 +351,12 @@ class Ledger:
             run = row[0] if log_type == LogType.MAIN else row[-1] if log_type == LogType.SUB else run_log_id
             self.quarantine(log_type, row[SRC_HASH], run, logs[row[0]], why)
 
-        put(self._cursor, _TARGETS[log_type], forward, self._flow, refuse, keys=moves.keys(log_type))
+        batch = Batch(self._cursor, _TARGETS[log_type], self._flow, moves.keys(log_type), refuse)
+        if log_type == LogType.LINE:
+            batch.insert([row for row in forward if row[0] not in have])
+            batch.put([row for row in forward if row[0] in have])
+        else:
+            batch.put(forward)
         written = [row for row in forward if row[0] not in refused] if refused else forward
         moves.note(log_type, written, have)
         over = [have[row[0]] for row in written if row[0] in have] if have else []

@@ -1,6 +1,7 @@
-"""Rows into tables: look up by hash, COPY what is new or changed to a staging table, insert or update from there.
+"""Rows into tables: look up by hash, COPY what is new; what has changed by way of a staging table.
 
 Most rows that a pass reads were read before, so that the look-up comes first: an unchanged row costs no write at all.
+Lines that are new go straight into their table, for half the price of a staging table and an upsert.
 A row that Postgres refuses does not sink its batch: the batch is halved until the row stands alone, and goes into
 quarantine with the reason.
 """
@@ -16,6 +17,7 @@ from psycopg import sql
 from archiver.logs import Line, Run, State, Step
 
 Cursor = psycopg.Cursor[Any]
+Row = tuple[Any, ...]
 
 COMMON = Step._fields[: Step._fields.index("extra")]
 RUN = (*COMMON, "extra")
@@ -94,72 +96,77 @@ STEPS = Target(
 LINES = Target("line", LINE, ("log_id", "flow_key", "created"), "", "", "", _NEVER_BACK)
 
 
-def put(
-    cursor: Cursor,
-    target: Target,
-    rows: Sequence[tuple[Any, ...]],
-    bind: dict[str, Any],
-    refuse: Callable[[tuple[Any, ...], str], None],
-    *,
-    keys: Mapping[int, int],
-) -> int:
-    """Insert or update rows, which must be distinct by key; `keys`: the `error_key` of those that have one, by id.
-    Answers how many rows Postgres refused."""
-    if not rows:
-        return 0
-    _stage(cursor, target)
-    return _halve(_Staging(cursor, target, keys, bind, refuse), sorted(rows, key=lambda row: cast(int, row[0])))
-
-
-def _stage(cursor: Cursor, target: Target) -> None:
-    cursor.execute(
-        sql.SQL(
-            f"CREATE TEMP TABLE IF NOT EXISTS staged_{target.table} ON COMMIT DROP AS"
-            f" SELECT {', '.join((*target.columns, KEY))} FROM archive.{target.table} WITH NO DATA"
-        )
-    )
-
-
-class _Staging(NamedTuple):
-    """What every part of a batch is written with."""
+class Batch(NamedTuple):
+    """How the rows of one batch are written. `keys`: the `error_key` of those that have one, by id; `refuse` hears of
+    rows that Postgres refuses."""
 
     cursor: Cursor
     target: Target
-    keys: Mapping[int, int]
     bind: dict[str, Any]
-    refuse: Callable[[tuple[Any, ...], str], None]
+    keys: Mapping[int, int]
+    refuse: Callable[[Row, str], None]
+
+    def put(self, rows: Sequence[Row]) -> None:
+        """Insert or update rows, which must be distinct by key."""
+        if rows:
+            table, columns = self.target.table, ", ".join((*self.target.columns, KEY))
+            self.cursor.execute(
+                sql.SQL(
+                    f"CREATE TEMP TABLE IF NOT EXISTS staged_{table} ON COMMIT DROP AS"
+                    f" SELECT {columns} FROM archive.{table} WITH NO DATA"
+                )
+            )
+            self._halve(_sorted(rows), self._upsert)
+
+    def insert(self, rows: Sequence[Row]) -> None:
+        """Insert rows, which must be distinct by key. Raises UniqueViolation where one is there already, and has then
+        written none; the transaction goes on."""
+        if rows:
+            with self.cursor.connection.transaction():
+                self._halve(_sorted(rows), self._insert)
+
+    def _halve(self, rows: Sequence[Row], write: Callable[[Sequence[Row]], None]) -> None:
+        try:
+            with self.cursor.connection.transaction():
+                write(rows)
+        except psycopg.errors.UniqueViolation:
+            raise
+        except (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded) as exc:
+            if len(rows) == 1:
+                # The server's own words may quote the row; its class and code do not.
+                self.refuse(rows[0], f"{type(exc).__name__} (SQLSTATE {exc.sqlstate})")
+                return
+            middle = len(rows) // 2
+            self._halve(rows[:middle], write)
+            self._halve(rows[middle:], write)
+
+    def _upsert(self, rows: Sequence[Row]) -> None:
+        table = self.target.table
+        self._copy(f"staged_{table}", rows)
+        self.cursor.execute(self.target.statement(), self.bind)
+        self.cursor.execute(sql.SQL(f"TRUNCATE staged_{table}"))
+
+    def _insert(self, rows: Sequence[Row]) -> None:
+        self._copy(f"archive.{self.target.table}", rows, **self.bind)
+
+    def _copy(self, table: str, rows: Sequence[Row], **also: int) -> None:
+        """Most rows have no `error_key`: they go as they are, and those that have one by themselves. `also`: columns
+        that have the same value in all rows."""
+        keys, names, values = self.keys, (*also, *self.target.columns), tuple(also.values())
+        self._copy_rows(table, names, values, (row for row in rows if row[0] not in keys) if keys else rows)
+        if keys:
+            failed = ((*row, keys[row[0]]) for row in rows if row[0] in keys)
+            self._copy_rows(table, (*names, KEY), values, failed)
+
+    def _copy_rows(self, table: str, columns: Sequence[str], first: Row, rows: Iterable[Row]) -> None:
+        with self.cursor.copy(sql.SQL(f"COPY {table} ({', '.join(columns)}) FROM STDIN")) as copy:
+            for row in rows:
+                copy.write_row((*first, *row))
 
 
-def _halve(staging: _Staging, rows: Sequence[tuple[Any, ...]]) -> int:
-    cursor, target = staging.cursor, staging.target
-    try:
-        with cursor.connection.transaction():
-            _copy(staging, rows)
-            cursor.execute(target.statement(), staging.bind)
-            cursor.execute(sql.SQL(f"TRUNCATE staged_{target.table}"))
-    except (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded) as exc:
-        if len(rows) == 1:
-            # The server's own words may quote the row; its class and code do not.
-            staging.refuse(rows[0], f"{type(exc).__name__} (SQLSTATE {exc.sqlstate})")
-            return 1
-        middle = len(rows) // 2
-        return sum(_halve(staging, half) for half in (rows[:middle], rows[middle:]))
-    return 0
-
-
-def _copy(staging: _Staging, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Most rows have no `error_key`: they go as they are, and those that have one by themselves."""
-    keys, columns = staging.keys, staging.target.columns
-    _copy_rows(staging, columns, (row for row in rows if row[0] not in keys) if keys else rows)
-    if keys:
-        _copy_rows(staging, (*columns, KEY), ((*row, keys[row[0]]) for row in rows if row[0] in keys))
-
-
-def _copy_rows(staging: _Staging, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
-    statement = sql.SQL(f"COPY staged_{staging.target.table} ({', '.join(columns)}) FROM STDIN")
-    with staging.cursor.copy(statement) as copy:
-        for row in rows:
-            copy.write_row(row)
+def _sorted(rows: Sequence[Row]) -> Sequence[Row]:
+    """By key, so that two writers do not meet in a deadlock and neighbours go into the same pages of the indexes."""
+    return sorted(rows, key=lambda row: cast(int, row[0]))
 
 
 def run_tuple(run: Run) -> tuple[Any, ...]:

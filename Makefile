@@ -16,7 +16,7 @@ help:
 	@echo "make check   lint, types, architecture, pure tests: under a minute"
 	@echo "make bench   what the README claims, measured"
 	@echo "make soak    the daemon under faults and kill -9 for MINUTES=10, then against the truth (ARGS='--seed 7 --kills 0')"
-	@echo "make real    software that is not ours reads the archive (ARGS='psql jdbc odbc frames dbt duckdb s3 superset')"
+	@echo "make real    software that is not ours reads the archive (ARGS='psql jdbc odbc frames dbt duckdb s3 superset browser')"
 
 $(VENV)/.user: pyproject.toml constraints.txt
 	@sh tools/setup.sh "$(PYTHON)" "$(VENV)" all && touch $@

@@ -259,6 +259,7 @@ error_group = Table(
     Column("last_seen_at", Time),
     Column("last_log_type", SmallInteger),
     Column("last_log_id", BigInteger),
+    Column("class_version", SmallInteger, nullable=False, server_default="1"),
     PrimaryKeyConstraint("flow_key", "fingerprint"),
 )
 

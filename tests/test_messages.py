@@ -65,13 +65,71 @@ GOLDEN = [
     ("商品 42 が見つかりません", 4528634585980435896, "商品 # が見つかりません", "other"),
     ("error: exit status 5000", 771603087815338205, "error: exit status #", "other"),
     ("Geçersiz JSON", 7136339982212757294, "gecersiz json", "parse"),
-    ("Kargo firması seçilmemiş", -902965132771951929, "kargo firmasi secilmemis", "other"),
+    ("Kargo firması seçilmemiş", -902965132771951929, "kargo firmasi secilmemis", "validation"),
 ]
 
 
 @pytest.mark.parametrize("golden", GOLDEN, ids=lambda golden: golden[2] or "empty")
 def test_the_fingerprint_of_a_message_never_changes(golden: tuple[str, int, str, str]) -> None:
     assert (golden[0], *recognise(golden[0])) == golden
+
+
+# As ERPs, marketplaces, databases and HTTP libraries say it.
+CLASSIFIED = [
+    ('Barkod: 8691234567890 - Bu barkod başka bir ürüne ait, tekrar kullanılamaz', 'conflict'),
+    ('Ürün onay sürecinde olduğu için güncellenemez', 'conflict'),
+    ('Marka bulunamadı: 1234', 'not_found'),
+    ('Kategori özelliği zorunludur: Beden (id: 338)', 'validation'),
+    ('Attribute value is not valid. attributeId: 47', 'validation'),
+    ("Stok adedi 20000'den büyük olamaz", 'validation'),
+    ('Sistem şu anda meşgul, lütfen daha sonra tekrar deneyin', 'server_error'),
+    ('Hizmet geçici olarak durdurulmuştur', 'server_error'),
+    ('Fatura numarası daha önce kullanılmış. Fatura No: ABC2024000001234', 'conflict'),
+    ('Malzeme 4711 üretim yeri 1000 için açılmamış', 'not_found'),
+    ('Material 4711 not maintained in plant 1000', 'not_found'),
+    ('Sipariş 4500012345 kilitli (kullanıcı BATCH01)', 'conflict'),
+    ('Object requested is currently locked by user SAPUSER', 'conflict'),
+    ('Posting period 003 2024 is not open', 'conflict'),
+    ('Dönem kapalı: 2024/03', 'conflict'),
+    ('RFC_ERROR_COMMUNICATION: CPIC-CALL: ThSAPOCMINIT', 'connection'),
+    ("Login failed for user 'nebim_int'.", 'auth'),
+    ("Cannot insert duplicate key row in object 'dbo.trStock' with unique index 'UX_1'.", 'conflict'),
+    ("String or binary data would be truncated in table 'dbo.cdItem', column 'ItemDescription'.", 'validation'),
+    ('Timeout expired. The timeout period elapsed prior to completion of the operation or the server is not responding.', 'timeout'),
+    ('Transaction (Process ID 61) was deadlocked on lock resources with another process', 'conflict'),
+    ('ORA-12541: TNS:no listener', 'connection'),
+    ('java.net.SocketTimeoutException: Read timed out', 'timeout'),
+    ('java.net.UnknownHostException: api.example.com', 'connection'),
+    ('javax.net.ssl.SSLHandshakeException: PKIX path building failed', 'connection'),
+    ('org.xml.sax.SAXParseException; lineNumber: 1; columnNumber: 1; Content is not allowed in prolog.', 'parse'),
+    ('product with this sku already exists.', 'conflict'),
+    ('Authentication credentials were not provided.', 'auth'),
+    ('Product is not active', 'conflict'),
+    ("HTTPSConnectionPool(host='sap.example.com', port=443): Max retries exceeded with url: /x", 'connection'),
+    ('upstream connect error or disconnect/reset before headers', 'connection'),
+    ('Too many requests, please try again in 42 seconds', 'rate_limit'),
+    ('Müşteri adresi boş', 'validation'),
+    ('İl/ilçe eşleşmesi bulunamadı: KADIKÖY', 'not_found'),
+    ('Token süresi dolmuş', 'auth'),
+    ('Oturum süreniz dolmuş', 'auth'),
+    ('Yetkisiz erişim', 'auth'),
+    ('Sipariş iptal edilmiş, aktarılamaz', 'conflict'),
+    ('Ödeme tutarı sipariş tutarı ile uyuşmuyor (199,90 <> 189,90)', 'validation'),
+    ('Beklenmeyen bir hata oluştu. Hata kodu: 5f3a9c', 'server_error'),
+    ('NullReferenceException: Object reference not set to an instance of an object.', 'server_error'),
+    ("KeyError: 'price'", 'server_error'),
+    ('list index out of range', 'server_error'),
+    ('Depoda yeterli stok yok', 'conflict'),
+    ('Insufficient stock for SKU A1', 'conflict'),
+    ('Kayıt başka bir kullanıcı tarafından kullanılıyor', 'conflict'),
+    ('Kargo firması seçilmemiş', 'validation'),
+    ('Sunucuya ulaşılamıyor', 'connection'),
+]
+
+
+@pytest.mark.parametrize(("message", "error_class"), CLASSIFIED, ids=lambda text: text[:30])
+def test_what_others_say_is_of_its_class(message: str, error_class: str) -> None:
+    assert recognise(message).error_class == error_class
 
 
 SAME = [

@@ -18,7 +18,7 @@ from archiver.config import Flow
 from archiver.errors import ConfigError
 from archiver.logs import Row, parse_line, parse_run
 from archiver.store import Store, connect, migrate
-from archiver.store.backlog import Backlog, owed
+from archiver.store.backlog import Backlog, classify, owed
 from archiver.store.days import rezone
 from tests.books import wrong
 
@@ -285,7 +285,7 @@ def test_archives_from_before_are_recognised_step_by_step(
     for key, source in sources.items():
         lease = store.leases.claim(key)
         assert lease is not None
-        assert owed(store.engine, key)
+        assert owed(store.engine, key).kinds
         backlog, more, steps = Backlog(), True, 0
         while more:
             with store.writing(lease) as writer:
@@ -297,7 +297,7 @@ def test_archives_from_before_are_recognised_step_by_step(
             if busy:
                 with contextlib.suppress(Broken):
                     act(store, lease, source, chance)
-        assert not owed(store.engine, key)
+        assert owed(store.engine, key) == (False, False)
         assert steps > 10
     assert wrong(database) == []
     assert busy or snapshot(database) == before
@@ -313,6 +313,22 @@ def recognised(store: Store, keys: Iterable[int]) -> None:
             with store.writing(lease) as writer:
                 more = backlog.step(writer)
         store.leases.release(lease)
+
+
+def test_a_class_by_older_rules_is_told_anew(store: Store, database: str) -> None:
+    sources = filled(store, database, 5)
+    before = snapshot(database)
+    with psycopg.connect(database) as connection:
+        connection.execute("UPDATE archive.error_group SET error_class = 'old', class_version = 1")
+    for key in sources:
+        lease = store.leases.claim(key)
+        assert lease is not None
+        left = owed(store.engine, key)
+        with store.writing(lease) as writer:
+            classify(writer)
+        assert not left.kinds
+        assert owed(store.engine, key) == (False, False)
+    assert snapshot(database) == before
 
 
 def test_an_archive_of_the_first_schema_gets_all_of_it(store: Store, database: str) -> None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from archiver.messages.fold import fold, lower
 from archiver.messages.kinds import class_of
 
-VERSION = 1  # of the rules here, in fold.py and in kinds.py; see the package's first page
+VERSION = 1  # of the rules here and in fold.py; see the package's first page
 LOOKED_AT = 1000  # characters of a message
 LONGEST = 300  # characters of a template
 
@@ -50,7 +50,8 @@ _PRIVATE = dict.fromkeys(range(0xE000, 0xE00A), "?")
 
 
 class Kind(NamedTuple):
-    """A kind of error. `fingerprint`: 64 bits, signed; it goes by `VERSION` and `template`, and so does the class."""
+    """A kind of error. `fingerprint`: 64 bits, signed; it goes by `VERSION` and `template`. The class goes by the
+    template and `CLASSES_VERSION`."""
 
     fingerprint: int
     template: str

@@ -3,16 +3,18 @@
 `archive.flow.error_version` says by which rules all failed logs of a flow have been recognised. Until that is this
 version, each turn of the flow goes on with it, some rows a transaction; what is written meanwhile is exact by itself.
 A process that is killed starts again with the files and passes over the logs that have their key.
+
+`archive.error_group.class_version` says by which rules a kind got its class.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Engine, text
 
-from archiver.messages import VERSION, message_in_document, message_of, sample
+from archiver.messages import CLASSES_VERSION, VERSION, class_of, message_in_document, message_of, sample
 from archiver.store import errors
 from archiver.store.engine import translated
 from archiver.store.errors import FAILED, LINE, RUN, STEP, Hit
@@ -22,13 +24,43 @@ LOGS = 2000  # a transaction
 FILES = 200  # a transaction; a document may have megabytes
 
 
-def owed(engine: Engine, flow_key: int) -> bool:
-    """Whether failed logs of the flow may be without their kind of error."""
+class Owed(NamedTuple):
+    """`kinds`: failed logs of the flow may be without their kind of error. `classes`: kinds of it have a class by older
+    rules."""
+
+    kinds: bool
+    classes: bool
+
+
+_OWED = """
+    SELECT error_version IS DISTINCT FROM :version,
+        EXISTS (SELECT FROM archive.error_group WHERE flow_key = :flow_key AND class_version <> :classes)
+    FROM archive.flow WHERE flow_key = :flow_key
+"""
+
+
+def owed(engine: Engine, flow_key: int) -> Owed:
+    """What is left to do of a flow."""
+    bind = {"flow_key": flow_key, "version": VERSION, "classes": CLASSES_VERSION}
     with translated(), engine.connect() as connection:
-        version = connection.scalar(
-            text("SELECT error_version FROM archive.flow WHERE flow_key = :flow_key"), {"flow_key": flow_key}
-        )
-    return bool(version != VERSION)
+        return Owed(*(connection.execute(text(_OWED), bind).first() or (False, False)))
+
+
+def classify(ledger: Ledger) -> None:
+    """Tell the classes of the flow's kinds anew, by their templates."""
+    rows = ledger.fetch(
+        "SELECT fingerprint, template FROM archive.error_group"
+        " WHERE flow_key = %(flow_key)s AND class_version <> %(version)s ORDER BY fingerprint FOR UPDATE",
+        version=CLASSES_VERSION,
+    )
+    ledger.fetch(
+        "UPDATE archive.error_group g SET error_class = one.error_class, class_version = %(version)s"
+        " FROM unnest(%(keys)s::bigint[], %(classes)s::text[]) AS one (key, error_class)"
+        " WHERE g.flow_key = %(flow_key)s AND g.fingerprint = one.key RETURNING g.fingerprint",
+        version=CLASSES_VERSION,
+        keys=[key for key, _ in rows],
+        classes=[class_of(template) for _, template in rows],
+    )
 
 
 class Backlog:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from psycopg import sql
 
-from archiver.messages import VERSION, message_of, recognise, sample
+from archiver.messages import CLASSES_VERSION, VERSION, message_of, recognise, sample
 from archiver.store.rows import Cursor
 
 FAILED = 3
@@ -76,15 +76,16 @@ _IS_NEWER = """(stored.last_seen_at IS NULL OR (excluded.last_seen_at, excluded.
     >= (stored.last_seen_at, stored.last_log_type, stored.last_log_id))"""
 _PUT_GROUPS = sql.SQL(f"""
     INSERT INTO archive.error_group AS stored (flow_key, fingerprint, version, error_class, template, sample,
-        occurrences, runs_hit, first_seen_at, last_seen_at, last_log_type, last_log_id)
+        occurrences, runs_hit, first_seen_at, last_seen_at, last_log_type, last_log_id, class_version)
     SELECT %(flow_key)s, key, {VERSION}, error_class, template, sample,
-        occurrences, runs_hit, first, last, log_type, log_id
+        occurrences, runs_hit, first, last, log_type, log_id, {CLASSES_VERSION}
     FROM unnest(%(keys)s::bigint[], %(classes)s::text[], %(templates)s::text[], %(samples)s::text[], %(more)s::bigint[],
         %(more_runs)s::bigint[], %(first)s::timestamptz[], %(last)s::timestamptz[], %(types)s::smallint[],
         %(ids)s::bigint[])
         AS one(key, error_class, template, sample, occurrences, runs_hit, first, last, log_type, log_id)
     ON CONFLICT (flow_key, fingerprint) DO UPDATE SET
         version = excluded.version, error_class = excluded.error_class, template = excluded.template,
+        class_version = excluded.class_version,
         occurrences = stored.occurrences + excluded.occurrences, runs_hit = stored.runs_hit + excluded.runs_hit,
         first_seen_at = least(stored.first_seen_at, excluded.first_seen_at),
         sample = CASE WHEN {_IS_NEWER} THEN excluded.sample ELSE stored.sample END,

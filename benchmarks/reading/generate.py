@@ -73,7 +73,7 @@ def _recognise(engine: Engine) -> None:
     for key in range(1, 11):
         lease = store.leases.claim(key)
         assert lease is not None
-        backlog, more = Backlog(), owed(engine, key)
+        backlog, more = Backlog(), owed(engine, key).kinds
         while more:
             with store.writing(lease) as writer:
                 more = backlog.step(writer)

@@ -136,6 +136,7 @@ run = Table(
     Index(None, "flow_key", "status", "created"),
     Index("run_going_idx", "flow_key", "created", postgresql_where=text("state IS DISTINCT FROM 3")),
     _failed("run"),
+    Index("run_missing_idx", "flow_key", "created", postgresql_where=text("archive_state IN ('lost', 'stuck')")),
     Index("run_visit_idx", "flow_key", "visit_at", postgresql_where=text("visit_at IS NOT NULL")),
     Index("run_lines_pruned_idx", "flow_key", "created", postgresql_where=text("lines_pruned IS NOT NULL")),
 )
@@ -211,6 +212,12 @@ detail = Table(
     Column("message", Text),
     PrimaryKeyConstraint("flow_key", "log_type", "log_id"),
     Index(None, "flow_key", "run_log_id"),
+    Index(
+        "detail_missing_idx",
+        "flow_key",
+        "run_created",
+        postgresql_where=text("outcome IN ('missing', 'unreadable', 'too_large')"),
+    ),
     Index("detail_wanted_idx", "flow_key", "next_attempt_at", postgresql_where=text("outcome = 'wanted'")),
 )
 

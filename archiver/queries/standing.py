@@ -33,7 +33,8 @@ class Standing(NamedTuple):
 
 _INTERVALS = "SELECT flow_key, intervals FROM archive.checkpoint"
 _COLUMNS = """p.started_at, f.flow_name, f.flow_key, p.outcome,
-    extract(epoch FROM p.ended_at - p.started_at)::float8 AS seconds, p.requests, p.rows_new, p.rows_changed, p.error"""
+    coalesce(p.seconds, extract(epoch FROM p.ended_at - p.started_at)::float8) AS seconds, p.turns, p.requests,
+    p.rows_new, p.rows_changed, p.error"""
 _PASSES = f"""
     SELECT {_COLUMNS} FROM archive.pass p JOIN archive.flow f USING (flow_key)
     WHERE (%(flow_key)s::int IS NULL OR p.flow_key = %(flow_key)s)

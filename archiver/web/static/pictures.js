@@ -53,7 +53,9 @@
       ...bars(label, colour, span, [0.8, 9, 2]),
       data: told.y.map((y, place) => (told.status[place] === kind ? y : null)),
     }));
-    const x = told.x.length === 1 ? { range: [told.x[0] - 3600, told.x[0] + 3600] } : {};
+    const [first, last] = [told.x[0], told.x.at(-1)];
+    const edge = (last - first) * 0.008 || 3600;
+    const x = { range: [first - edge, last + edge] };
     const plot = new uPlot({
       ...frame(element, 220), scales: { x, y: { range: (_, least, most) => [0, (most || 1) * 1.05] } },
       series: [{ label: "Run of", value: "{YYYY}-{MM}-{DD} {HH}:{mm}" }, ...series], axes: axes((_, ticks) => ticks.map(span), 64),
@@ -64,6 +66,7 @@
     return plot;
   };
 
+  const wholeDays = (told) => ({ range: [told.x[0] - 43200, told.x.at(-1) + 43200] });
   const days = (element, told) => {
     // Stacked: each result stands on those below it, and is drawn before them.
     const sum = (...lists) => told.x.map((_, place) => lists.reduce((all, one) => all + (one[place] || 0), 0));
@@ -83,7 +86,7 @@
     });
     return new uPlot({
       ...frame(element, 240), tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "UTC"),
-      scales: { y: { range: (_, least, most) => [0, (most || 1) * 1.05] }, s: { range: (_, least, most) => [0, (most || 1) * 1.05] } },
+      scales: { x: wholeDays(told), y: { range: (_, least, most) => [0, (most || 1) * 1.05] }, s: { range: (_, least, most) => [0, (most || 1) * 1.05] } },
       series: [{ label: "Day", value: "{YYYY}-{MM}-{DD}" },
         ...layers.map(([label, colour, , own]) => ({ ...bars(label, colour, String, [0.85, 40, 1]), value: count(own) })),
         line("Median", "--ink"), line("95 %", "--warn")],
@@ -94,7 +97,7 @@
   const counts = (element, told) => new uPlot({
     ...frame(element, 160), tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "UTC"),
     hooks: {}, cursor: { drag: { x: false, y: false }, y: false },
-    scales: { y: { range: (_, least, most) => [0, (most || 1) * 1.05] } },
+    scales: { x: wholeDays(told), y: { range: (_, least, most) => [0, (most || 1) * 1.05] } },
     series: [{ label: "Day", value: "{YYYY}-{MM}-{DD}" }, bars("Failed", "--bad", (one) => (one == null ? "–" : one.toLocaleString()), [0.85, 40, 2])],
     axes: axes((_, ticks) => ticks.map((one) => one.toLocaleString()), 52),
   }, [told.x, told.n], element);

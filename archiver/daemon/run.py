@@ -23,7 +23,7 @@ from archiver.daemon.passes import log_pass, numbered
 from archiver.daemon.place import Workplace, opened
 from archiver.daemon.polled import Polled, flow_changes, waits_for_start
 from archiver.daemon.reload import Reloader
-from archiver.daemon.schedule import Schedule, first_served
+from archiver.daemon.schedule import Heartbeat, Schedule, first_served
 from archiver.daemon.signals import Interrupted, Signals
 from archiver.database import revive
 from archiver.errors import ArchiverError, Stalled
@@ -111,7 +111,7 @@ class Daemon:
         )
 
     def start(self) -> None:
-        self._scheduler.add_job(self._tick, "interval", seconds=TICK, id="tick", next_run_time=datetime.now(UTC))
+        self._scheduler.add_job(self._tick, Heartbeat(TICK), id="tick", next_run_time=datetime.now(UTC))
         self._scheduler.start()
         self._reloader.start()
         log.info("started", flows=len(self._polled.flows), workers=self._place.config.workers)

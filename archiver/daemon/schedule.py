@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.cron import CronTrigger
 
 from archiver.config import Flow
@@ -45,6 +46,17 @@ class Schedule:
             if second is not None:
                 return max(0.0, (first - now).total_seconds()), (second - first).total_seconds()
         return self._every, self._every
+
+
+class Heartbeat(BaseTrigger):  # type: ignore[misc]  # carries no types
+    """Every so many seconds, from now on. APScheduler's own interval first lists every run that a clock has jumped
+    over: after ten years, three hundred million."""
+
+    def __init__(self, seconds: float) -> None:
+        self._pause = timedelta(seconds=seconds)
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:  # noqa: ARG002
+        return now + self._pause
 
 
 def first_served(due: Iterable[int], integrator_of: Mapping[int, str], busy: Counter[str], workers: int) -> list[int]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, make_url
 from sqlalchemy.exc import DBAPIError
 
 from archiver.errors import ArchiverError, DatabaseUnavailable, TryLater
@@ -23,10 +23,19 @@ class DatabaseInterrupted(TryLater):
 def connect(dsn: str, *, pool_size: int = 8, name: str = "archiver") -> Engine:
     """An engine for a libpq DSN (`postgresql://…`). No connection is made yet.
 
-    Works through PgBouncer in transaction mode: nothing is prepared and no session state is kept.
+    Works through PgBouncer in transaction mode: nothing is prepared and no session state is kept. What the DSN says of
+    time-outs and keep-alives goes before what is usual here.
     """
+    url = make_url(re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", dsn))
+    usual: dict[str, object] = {
+        "connect_timeout": 10,
+        "keepalives_idle": SILENCE,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": SILENCE * 1000,
+    }
     return create_engine(
-        re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", dsn),
+        url,
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_pre_ping=True,
@@ -34,11 +43,7 @@ def connect(dsn: str, *, pool_size: int = 8, name: str = "archiver") -> Engine:
         connect_args={
             "prepare_threshold": None,
             "application_name": name,
-            "connect_timeout": 10,
-            "keepalives_idle": SILENCE,
-            "keepalives_interval": 5,
-            "keepalives_count": 3,
-            "tcp_user_timeout": SILENCE * 1000,
+            **{name: value for name, value in usual.items() if name not in url.query},
         },
     )
 

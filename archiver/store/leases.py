@@ -28,10 +28,12 @@ class Lease:
     pass_id: int
 
 
+# A lease that ends later than any lease can is one of before the database's clock was set back.
 _CLAIM = text("""
     UPDATE archive.checkpoint
     SET lease_owner = :owner, lease_until = clock_timestamp() + make_interval(secs => :seconds), fence = fence + 1
-    WHERE flow_key = :flow_key AND (lease_until IS NULL OR lease_until < clock_timestamp())
+    WHERE flow_key = :flow_key AND (lease_until IS NULL OR lease_until < clock_timestamp()
+        OR lease_until > clock_timestamp() + 2 * make_interval(secs => :seconds))
     RETURNING fence, nextval('archive.pass_pass_id_seq')
 """)
 _RENEW = text("""

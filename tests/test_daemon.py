@@ -90,16 +90,6 @@ def test_no_poll_is_lost_to_a_clock_that_steps(schedule: Schedule) -> None:
     assert schedule.is_due(schedule.wait(NOW) - 8 * 86_400.0, NOW)
 
 
-def test_a_day_without_a_time_is_no_endless_search() -> None:
-    """Cron counts in UTC: no hour is skipped or comes twice, in any zone of the machine."""
-    schedule = cron("30 2 * * *")
-    moment = datetime(2026, 1, 1, tzinfo=UTC)
-    for _ in range(365):
-        wait = schedule.wait(moment)
-        assert 0 <= wait <= 86_430
-        moment += timedelta(days=1)
-
-
 def test_the_longest_overdue_go_first() -> None:
     assert first_served([3, 1, 2], {1: "a", 2: "a", 3: "a"}, Counter(), 2) == [3, 1]
     assert first_served([3, 1, 2], {1: "a", 2: "a", 3: "a"}, Counter(a=2), 2) == []
@@ -234,35 +224,6 @@ def stop(process: subprocess.Popen[str], number: signal.Signals = signal.SIGTERM
     return time.monotonic() - began
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("head_first", [False, True])
-def test_a_signal_ends_it_while_the_integrator_hangs(
-    tmp_path: Path, database: str, number: signal.Signals, head_first: bool
-) -> None:
-    faults = Faults()
-    faults.add(Hang(head_first=head_first), path="/logs")
-    with told(tmp_path, database, faults=faults) as story:
-        story.settings["timeout"] = "60s"
-        story.configure()
-        with daemon(story) as process:
-            wait_for(is_polling(story))
-            assert stop(process, number) < 10
-        assert "Traceback" not in said(story)
-        # Nothing went wrong: the archiver broke it off itself.
-        assert story.query("SELECT sum(failures_in_a_row) FROM archive.checkpoint") == [(0,)]
-
-
-def test_a_signal_while_it_starts(tmp_path: Path, database: str) -> None:
-    """The schema is being changed by somebody else, so the start waits."""
-    with told(tmp_path, database) as story:
-        assert story.run("migrate").returncode == 0
-        with psycopg.connect(database) as other, daemon(story) as process:
-            other.execute("LOCK TABLE archive.alembic_version, archive.flow IN ACCESS EXCLUSIVE MODE")
-            wait_for(lambda: story_waits(database))
-            assert stop(process) < 10
-        assert "Traceback" not in said(story)
-
-
 def story_waits(database: str) -> bool:
     with psycopg.connect(database) as connection:
         row = connection.execute(
@@ -271,85 +232,7 @@ def story_waits(database: str) -> bool:
     return row is not None and row[0] > 0
 
 
-def test_a_signal_while_the_database_hangs(tmp_path: Path, database: str) -> None:
-    """What a turn writes waits for a lock that nobody gives: only the end of the process ends that."""
-    with told(tmp_path, database) as story:
-        assert story.run("migrate").returncode == 0
-        with psycopg.connect(database) as other, daemon(story) as process:
-            other.execute("LOCK TABLE archive.run IN ACCESS EXCLUSIVE MODE")
-            wait_for(lambda: story_waits(database))
-            assert stop(process) < 10
-
-
 # --- what ends it when nothing moves ---
-
-
-@pytest.mark.parametrize(
-    ("inject", "words"),
-    [
-        (
-            # The thread dies with the job store: `running` stays true.
-            """
-            from apscheduler.schedulers import background
-            real = background.BackgroundScheduler._process_jobs
-            def dies(self, seen=[]):
-                seen.append(1)
-                if len(seen) > 3:
-                    raise RuntimeError
-                return real(self)
-            background.BackgroundScheduler._process_jobs = dies
-            import threading
-            threading.excepthook = lambda _: None
-            run.LATE, run.DEAD = 1.0, 2.0
-            """,
-            "the scheduler has stopped ticking",
-        ),
-        (
-            """
-            from archiver.store import Store
-            def due(*_):
-                raise KeyError("canary")
-            Store.due = due
-            """,
-            "the scheduler's tick failed: KeyError",
-        ),
-        (
-            # A turn that hangs where no deadline holds: its thread would keep the interpreter from ending.
-            """
-            import threading
-            from archiver.client import Client
-            Client.list_logs = lambda *_, **__: threading.Event().wait()
-            run.STALLED = 2.0
-            """,
-            "no progress for 0 minutes in flow",
-        ),
-    ],
-    ids=["dead scheduler", "tick that crashes", "stalled turn"],
-)
-def test_no_progress_ends_the_process_with_an_error(tmp_path: Path, database: str, inject: str, words: str) -> None:
-    with told(tmp_path, database) as story, daemon(story, inject=inject) as process:
-        assert process.wait(40) == 1
-        assert words in said(story)
-
-
-def test_the_scheduler_goes_on_after_the_clock_was_set_back(tmp_path: Path, database: str) -> None:
-    """As APScheduler sees it: its next tick lies an hour ahead."""
-    inject = """
-        import threading, time
-        from datetime import UTC, datetime, timedelta
-        run.LATE = 1.0
-        real = run.Daemon.start
-        def start(self):
-            real(self)
-            time.sleep(0.5)
-            self._scheduler.modify_job("tick", next_run_time=datetime.now(UTC) + timedelta(hours=1))
-        run.Daemon.start = start
-    """
-    with told(tmp_path, database) as story, daemon(story, inject=inject) as process:
-        wait_for(is_polling(story))
-        polls = story.server.counts["/logs"]
-        wait_for(lambda: story.server.counts["/logs"] > polls + 4)
-        assert stop(process) < 10
 
 
 # --- flows beside each other ---

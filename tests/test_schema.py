@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import psycopg
@@ -97,27 +95,6 @@ def test_the_tables_are_as_described(engine: Engine) -> None:
 def test_migrating_twice_changes_nothing(engine: Engine) -> None:
     migrate(engine)
     assert migrate(engine) == (newest(), newest())
-
-
-def test_several_may_migrate_at_once(database: str) -> None:
-    script = "import sys; from archiver.store import connect, migrate; migrate(connect(sys.argv[1]))"
-    processes = [
-        subprocess.Popen([sys.executable, "-c", script, database], stderr=subprocess.PIPE, text=True) for _ in range(4)
-    ]
-    assert [(one.communicate(timeout=60)[1], one.returncode) for one in processes] == [("", 0)] * 4
-    engine = connect(database)
-    assert current(engine) == newest()
-    engine.dispose()
-
-
-def test_a_newer_database_is_refused(engine: Engine) -> None:
-    migrate(engine)
-    with engine.begin() as connection:
-        connection.execute(text("UPDATE archive.alembic_version SET version_num = '9999'"))
-    for refused in (lambda: migrate(engine), lambda: require(engine)):
-        with pytest.raises(SchemaMismatch, match=r"9999.*does not know"):
-            refused()
-    assert current(engine) == "9999"
 
 
 def test_a_database_without_an_archive_says_what_to_do(engine: Engine) -> None:

@@ -37,6 +37,8 @@ class Link:
         self.dark = False  # nothing passes any more, not even the end
 
     def send(self, way: str, data: bytes) -> None:
+        if self.dark:
+            self.wait(86_400)
         self.ends[way].sendall(data)
         self.passed[way] += len(data)
 
@@ -141,11 +143,6 @@ class Cut(Ending):
 class BlackHole(Ending):
     """From there on nothing passes any more, in either direction, and nobody is told."""
 
-    def carry(self, link: Link, way: str, data: bytes) -> None:
-        if link.dark:
-            link.wait(86_400)
-        super().carry(link, way, data)
-
     def end(self, link: Link) -> None:
         link.dark = True
         link.wait(86_400)
@@ -235,6 +232,12 @@ class Proxy:
             links, self._links = list(self._links.values()), {}
         for link in links:
             (link.reset if reset else link.close)()
+
+    def silence(self) -> None:
+        """Nothing passes any more on the connections that there are, and nobody is told."""
+        with self._lock:
+            for link in self._links.values():
+                link.dark = True
 
     def _accept(self) -> None:
         while not self._stop.is_set():

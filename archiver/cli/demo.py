@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -54,6 +55,7 @@ def demo(
     """
     from archiver import daemon
     from archiver.cli.log import configure_logging
+    from archiver.cli.serve import beside
 
     call = call_of(context)
     with _world(folder, days) as config:
@@ -67,11 +69,12 @@ def demo(
             _answer(place, time.monotonic() - began)
         if any(report.errors for report in reports):
             return 1
-        _say_next(folder, live=not once)
+        _say_next(folder, config, live=not once)
         if once:
             return 0
         configure_logging(config.logging, debug=call.debug)
-        return daemon.run(config)
+        web = beside(config)
+        return daemon.run(config, beside=web.page, on_request=web.on_request)
 
 
 @contextmanager
@@ -109,6 +112,7 @@ def _world(folder: Path, days: int) -> Iterator[Config]:
                 }
             ],
             "defaults": {"every": "15s", "settle": "30s", "lateness": "1m", "search_fields": ["sku"]},
+            **_pages(),
         }
         path.write_text(
             "# Written by `archiver demo`; its Integrator lives as long as the demo does.\n"
@@ -117,6 +121,19 @@ def _world(folder: Path, days: int) -> Iterator[Config]:
             encoding="utf-8",
         )
         yield config.load(path, {})
+
+
+def _pages() -> dict[str, object]:
+    """The web page, on the first port that is free from 8080 on; none where its packages are not installed."""
+    from archiver.cli.serve import is_installed
+
+    if is_installed():
+        for port in range(8080, 8100):
+            with socket.socket() as trial, suppress(OSError):
+                trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                trial.bind(("127.0.0.1", port))
+                return {"web": {"listen": f"127.0.0.1:{port}"}}
+    return {}
 
 
 def _answer(place: Workplace, seconds: float) -> None:
@@ -138,7 +155,7 @@ def _answer(place: Workplace, seconds: float) -> None:
     output.print_table(columns, shown)
 
 
-def _say_next(folder: Path, *, live: bool) -> None:
+def _say_next(folder: Path, config: Config, *, live: bool) -> None:
     # `make demo` runs it from a virtual environment that is not on the PATH.
     program = "archiver" if shutil.which("archiver") else os.path.relpath(sys.argv[0])
     command = f"{program} --config {folder}/config.yaml"
@@ -151,5 +168,7 @@ def _say_next(folder: Path, *, live: bool) -> None:
         f"  {command} sql 'SELECT flow_name, status, count(*) FROM run GROUP BY 1, 2 ORDER BY 1, 2'\n"
         f"  {command} db psql"
     )
+    if live and config.web is not None:
+        output.say(f"\nThe same for looking: http://{config.web.host}:{config.web.port}")
     if live:
         output.say("\nNew runs are followed as they come; Ctrl-C ends the demo.")

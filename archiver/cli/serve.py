@@ -87,9 +87,14 @@ def beside(config: Config) -> Beside:
     return Beside(serving, meters.on_request)
 
 
+def is_installed() -> bool:
+    """Whether the packages of the web page are there."""
+    return all(find_spec(name) for name in ("starlette", "uvicorn", "jinja2", "prometheus_client"))
+
+
 def require() -> None:
     """Raises MissingExtra where the packages of the web page are not installed."""
-    if not all(find_spec(name) for name in ("starlette", "uvicorn", "jinja2", "prometheus_client")):
+    if not is_installed():
         raise MissingExtra("the web page needs packages of its own: pip install 'archiver[web]'")
 
 

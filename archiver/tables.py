@@ -218,6 +218,7 @@ detail = Table(
         "run_created",
         postgresql_where=text("outcome IN ('missing', 'unreadable', 'too_large')"),
     ),
+    Index("detail_run_created_idx", "run_created"),
     Index("detail_wanted_idx", "flow_key", "next_attempt_at", postgresql_where=text("outcome = 'wanted'")),
 )
 

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from archiver.queries import ErrorFilter, FlowRow, Reader, error_groups, flows, view_columns
 from archiver.queries.flow_runs import (
     DRAWN,
+    LOOKED_AT,
     STATUSES,
     TRIGGERS,
     Drawn,
@@ -21,6 +22,7 @@ from archiver.queries.flow_runs import (
     drawn_runs,
     figures,
     page_of_runs,
+    with_days,
 )
 from archiver.web.errors import NotThere
 from archiver.web.pages import tables
@@ -48,8 +50,10 @@ def flow(room: Room, request: Request) -> Response:
         runs = page_of_runs(reader, which, PAGE)
         drawn, is_cut = drawn_runs(reader, which)
         days = days_of(reader, one.flow_key, which.since, which.until) if is_cut and not which.is_filtered else []
+        some = figures(reader, which)
+        is_counted_by_day = bool(days) and some.runs == LOOKED_AT
         values: dict[str, Any] = {
-            "figures": figures(reader, which),
+            "figures": with_days(some, days) if is_counted_by_day else some,
             "errors": error_groups(reader, ErrorFilter([one.flow_key], (), which.since), ERRORS),
         }
     return page(
@@ -66,6 +70,8 @@ def flow(room: Room, request: Request) -> Response:
         statuses=STATUSES,
         picture=_days_picture(days) if days else _runs_picture(drawn, request, one.flow_key),
         is_cut=is_cut and not days,
+        is_counted_by_day=is_counted_by_day,
+        looked_at=LOOKED_AT,
         drawn=DRAWN,
         **values,
     )

@@ -52,6 +52,7 @@ def status(context: typer.Context, *, flow: Flows = None, as_json: AsJson = Fals
         names = queries.health_columns(reader)
         rows = _rows(reader, config, flow or [])
         broken = _broken(reader)
+        shares = queries.rate_shares(reader)
     for row in rows:
         row["config_error"] = "; ".join(broken) or None
     judged = [(row, _judge(row, call.now)) for row in rows]
@@ -64,6 +65,7 @@ def status(context: typer.Context, *, flow: Flows = None, as_json: AsJson = Fals
         output.note("no flows yet: name them in the configuration, then `archiver run` or `archiver sync`")
     else:
         _print(judged, call.now)
+        _print_shares(shares)
         for problem in broken:
             output.say(problem, "red")
     return 0 if all(health.is_well for _, health in judged) and not broken else 1
@@ -131,6 +133,7 @@ def _print(judged: list[tuple[Row, Health]], now: datetime) -> None:
         Column("COVERED", keep=True),
         Column("LAG", right=True),
         Column("LEFT"),
+        Column("HELD BY"),
     ]
     output.print_table(
         columns,
@@ -143,6 +146,7 @@ def _print(judged: list[tuple[Row, Health]], now: datetime) -> None:
                 _covered(row, now),
                 words.span(row["lag_seconds"], short=True),
                 _left(row),
+                _process(row["held_by"] or ""),
             ]
             for row, health in judged
         ],
@@ -155,6 +159,20 @@ def _print(judged: list[tuple[Row, Health]], now: datetime) -> None:
         for text in health.notes:
             output.say(f"{row['flow_name']}: {text}", "dim")
     output.say(f"{words.many(len(judged), 'flow')}, {f'{unwell} not well' if unwell else 'all well'}")
+
+
+def _print_shares(shares: list[Row]) -> None:
+    """Who sends how much, where several processes ask one Integrator."""
+    for integrator in dict.fromkeys(row["integrator"] for row in shares):
+        mine = [row for row in shares if row["integrator"] == integrator]
+        if len(mine) > 1:
+            said = ", ".join(f"{_process(row['owner'])} {row['fraction']:.0%}" for row in mine)
+            output.say(f"the request rate of {integrator} is shared: {said}", "dim")
+
+
+def _process(owner: str) -> str:
+    """Host and process of who holds a lease or a share."""
+    return ":".join(owner.split(":")[:2])
 
 
 def _covered(row: Row, now: datetime) -> str:

@@ -12,6 +12,6 @@ a session is wanted here: no redirect, no cookie, no ~/.netrc. What each room do
 
 from archiver.client.api import Client, Download
 from archiver.client.login import LoginHold
-from archiver.client.wire import RequestNote
+from archiver.client.wire import RequestNote, Share
 
-__all__ = ["Client", "Download", "LoginHold", "RequestNote"]
+__all__ = ["Client", "Download", "LoginHold", "RequestNote", "Share"]

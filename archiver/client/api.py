@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 from archiver.client.channel import Answer, Ask, Channel
 from archiver.client.login import Login, LoginHold, is_token
 from archiver.client.pace import READING
-from archiver.client.wire import RequestNote, Wire
+from archiver.client.wire import RequestNote, Share, Wire
 from archiver.client.words import server_words
 from archiver.config import Flow, Integrator
 from archiver.errors import ConfigError, PageUnreadable, RequestRefused
@@ -46,8 +46,9 @@ class Client:
     """One Integrator, for any number of threads: its rate, connections and login are shared by all of them.
 
     `wait` takes the place of the waiting between requests (seconds), `on_request` is called after each of them, in the
-    thread that made it. Every call raises SourceUnavailable for what may pass, LoginRefused for refused credentials,
-    RequestRefused for what the Integrator will not answer; after `close`, and in calls then under way, the first.
+    thread that made it; `share` tells which part of the rate other processes leave to this client. Every call raises
+    SourceUnavailable for what may pass, LoginRefused for refused credentials, RequestRefused for what the Integrator
+    will not answer; after `close`, and in calls then under way, the first.
     """
 
     def __init__(
@@ -57,11 +58,12 @@ class Client:
         *,
         wait: Callable[[float], object] | None = None,
         on_request: Callable[[RequestNote], None] | None = None,
+        share: Share | None = None,
     ) -> None:
         if integrator.token is not None and not is_token(integrator.token.get_secret_value()):
             raise ConfigError([f"integrators.{integrator.name}.token: is no token; it must be one printable word"])
         self._integrator = integrator
-        self._wire = Wire(integrator, on_request, wait)
+        self._wire = Wire(integrator, on_request, wait, share)
         self._login = Login(integrator, hold, self._wire)
         self._stop = self._wire.stop_event()
         self._spelling: dict[str, str] = {}

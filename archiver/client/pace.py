@@ -18,20 +18,25 @@ _DIGITS = re.compile(r"\d{1,12}", re.ASCII)
 class Rate:
     """A token bucket of one token, for all threads: requests go out evenly spaced, in the order they were reserved.
 
-    It holds no burst on purpose: `requests_per_second` is a promise to the Integrator, over any stretch of time.
+    It holds no burst on purpose: `requests_per_second` is a promise to the Integrator, over any stretch of time. Where
+    other processes ask the same Integrator, only a fraction of it is ours.
     """
 
     def __init__(self, per_second: float) -> None:
         self._gap = 1.0 / per_second
+        self._fraction = 1.0
         self._next = 0.0
         self._rest_until = 0.0
         self._lock = threading.Lock()
 
-    def reserve(self, now: float) -> float:
+    def reserve(self, now: float, fraction: float = 1.0) -> float:
         """Take the next token; the answer is how many seconds from `now` (monotonic) it may be used."""
         with self._lock:
+            if fraction < self._fraction:  # others send as well from now on: not at once after us, nor we after them
+                self._next = max(now, self._next) + self._gap / fraction - self._gap / self._fraction
+            self._fraction = fraction
             at = max(now, self._next, self._rest_until)
-            self._next = at + self._gap
+            self._next = at + self._gap / fraction
             return at - now
 
     def rest(self, until: float) -> None:

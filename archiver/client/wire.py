@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from weakref import WeakSet
 
 from urllib3 import HTTPResponse
@@ -19,6 +19,14 @@ from archiver.client.deadline import Watchdog
 from archiver.client.pace import LONGEST_PAUSE, LONGEST_REST, Patience, Rate, is_passing, retry_after
 from archiver.config import Integrator
 from archiver.errors import SourceUnavailable
+
+SHARE_LOOK = 0.2  # seconds between two looks whether others have left a part of the rate
+
+
+class Share(Protocol):
+    """Which fraction of an Integrator's rate this client may use; `store.shares` has one."""
+
+    def fraction(self) -> float: ...
 
 
 class RequestNote(NamedTuple):
@@ -51,6 +59,7 @@ class Wire:
         integrator: Integrator,
         on_request: Callable[[RequestNote], None] | None,
         wait: Callable[[float], object] | None,
+        share: Share | None,
     ) -> None:
         self._closing = threading.Event()
         self.requests = 0
@@ -58,6 +67,7 @@ class Wire:
         self._on_request = on_request
         self._wait = wait
         self._rate = Rate(integrator.requests_per_second)
+        self._share = share
         self._watchdog = Watchdog()
         self._change = threading.Condition()
         # A stack: the connection used last is used next, so that few of them go stale.
@@ -112,7 +122,27 @@ class Wire:
         now = time.monotonic()
         if (rest := self._rate.resting(now)) > LONGEST_PAUSE:
             raise self.unavailable(f"it asked to be left alone for {rest:,.0f} s more", 429)
-        self.pause(self._rate.reserve(now), stop)
+        if self._share is None:
+            self.pause(self._rate.reserve(now), stop)
+            return
+        after = 0.0
+        while True:
+            fraction = after or self._part(self._share, stop)
+            self.pause(self._rate.reserve(time.monotonic(), fraction), stop)
+            after = self._part(self._share, stop)
+            if after >= fraction:
+                return
+            # What was reserved while more of the rate was ours is too early now: once more.
+
+    def _part(self, share: Share, stop: threading.Event) -> float:
+        """Our part of the rate, as soon as there is any."""
+        waited = 0.0
+        while (fraction := share.fraction()) <= 0.0:
+            if waited > LONGEST_PAUSE:
+                raise self.unavailable("other processes of this archive use up its request rate", 429)
+            self.pause(SHARE_LOOK, stop)
+            waited += SHARE_LOOK
+        return fraction
 
     def pause(self, seconds: float, stop: threading.Event) -> None:
         """Wait, unless the caller or the client stops. Raises SourceUnavailable then."""

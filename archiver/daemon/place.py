@@ -36,7 +36,8 @@ class Workplace:
 
     def client(self, integrator: Integrator) -> Client:
         """A new client, which somebody has to close. Raises ConfigError for a token that is none."""
-        return Client(integrator, self.store.hold, on_request=self.on_request)
+        share = self.store.shares.of(integrator.base_url)
+        return Client(integrator, self.store.hold, on_request=self.on_request, share=share)
 
     def close(self) -> None:
         """End all calls."""
@@ -54,7 +55,7 @@ def opened(config: Config, on_request: Callable[[RequestNote], None] | None = No
         engine = stack.enter_context(database(config, pool_size=config.workers + 4))
         migrate(engine)
         store = Store(engine, owner=_name())
-        stack.callback(store.leases.close)
+        stack.callback(store.release)
         place = Workplace(config, engine, store, {}, {}, noting(on_request))
         stack.callback(place.close)
         for name, integrator in config.integrators.items():
@@ -72,7 +73,7 @@ def visited(config: Config, engine: Engine) -> Iterator[Workplace]:
     keys = {flow: key_of(known, flow.integrator, flow.project_id, flow.flow_id) for flow in config.flows}
     with ExitStack() as stack:
         store = Store(engine, owner=_name())
-        stack.callback(store.leases.close)
+        stack.callback(store.release)
         met = {flow: key for flow, key in keys.items() if key is not None}
         place = Workplace(config, engine, store, {}, met, noting(None))
         stack.callback(place.close)

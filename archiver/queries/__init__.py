@@ -10,7 +10,7 @@ from archiver.queries.details import Body, body_of, details_named, raw_of
 from archiver.queries.flows import FlowRow, flows, key_of
 from archiver.queries.gaps import KINDS as KINDS_OF_GAPS
 from archiver.queries.gaps import gaps
-from archiver.queries.health import Health, health, health_columns, judge
+from archiver.queries.health import Health, health, health_columns, judge, rate_shares
 from archiver.queries.history import history
 from archiver.queries.kinds import Affected, ErrorFilter, affected, error_groups
 from archiver.queries.months import (
@@ -66,6 +66,7 @@ __all__ = [
     "lines_of",
     "month_statement",
     "pruned_before",
+    "rate_shares",
     "raw_of",
     "reading",
     "reporting_views",

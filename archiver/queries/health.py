@@ -175,3 +175,14 @@ def _notes(row: Row) -> list[str]:
     elif order == "arbitrary":
         notes.append("the Integrator lists this flow in no order: every poll reads the whole list")
     return notes
+
+
+_SHARES = """
+    SELECT integrator, owner, fraction FROM archive.rate_share WHERE held_until > clock_timestamp()
+    ORDER BY integrator, owner
+"""
+
+
+def rate_shares(reader: Reader) -> list[Row]:
+    """Which process may use which fraction of an Integrator's request rate now."""
+    return reader.rows(_SHARES)

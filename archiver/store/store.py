@@ -20,6 +20,7 @@ from archiver.store.hold import LoginHold
 from archiver.store.leases import Lease, Leases
 from archiver.store.mending import Mending
 from archiver.store.partitions import Partitions
+from archiver.store.shares import Shares
 from archiver.store.writer import Writer
 from archiver.window import Interval
 
@@ -116,14 +117,20 @@ class Store:
         # A question is one statement: a transaction around it would be two more ways to the database and back.
         self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
         self.leases = Leases(engine, owner)
+        self.shares = Shares(engine, owner)
         self.hold = LoginHold(engine)
         self.partitions = Partitions(engine)
         self.presence = Presence(engine, owner)
 
     def close(self) -> None:
         """Stop renewing leases, and let go of all connections."""
-        self.leases.close()
+        self.release()
         self.engine.dispose()
+
+    def release(self) -> None:
+        """Stop renewing leases, and leave the Integrators' rates to others."""
+        self.leases.close()
+        self.shares.close()
 
     def register(self, flows: Iterable[Flow]) -> dict[Flow, int]:
         """Make the flows of the configuration known, with their names of now; answers their keys."""

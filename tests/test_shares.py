@@ -134,10 +134,14 @@ def test_two_daemons_send_no_more_than_one_may_and_take_over(postgres: str, data
             began, sent = time.monotonic(), sum(story.server.counts.values())
             _wait(lambda: time.monotonic() - began > 5)
             took, more = time.monotonic() - began, sum(story.server.counts.values()) - sent
-            assert more <= rate * took + 3  # a bucket of one request for each of the two, and the one under way
-            held = {row[0].split(":")[1] for row in story.query(OWNERS)}
-            assert held == {str(one.pid), str(two.pid)}
-            assert "the request rate of" in story.run("status").stdout
+            assert 0 < more <= rate * took + 3  # a bucket of one request for each of the two, and the one under way
+            held: set[str] = set()
+
+            def both_have_worked() -> bool:
+                held.update(row[0].split(":")[1] for row in story.query(OWNERS))
+                return held == {str(one.pid), str(two.pid)}
+
+            _wait(both_have_worked)
 
             one.send_signal(signal.SIGKILL)
             one.wait()

@@ -43,8 +43,10 @@ def run(room: Room, request: Request) -> Response:
         if form:
             return _as_file(reader, asked, one, which, form)
         lines = page_of_lines(reader, one, which, PAGE)
+        bars, seconds = _bars(one, steps_of(reader, one))
         values: dict[str, Any] = {
-            "steps": _bars(one, steps_of(reader, one)),
+            "steps": bars,
+            "seconds": seconds,
             "files": files_of_run(reader, one, FILES + 1),
             "times": times_of(reader, one),
             "file": file_of(reader, flow.flow_key, "main", one["log_id"]),
@@ -116,8 +118,8 @@ def _lines_asked(asked: Asked, one: Row) -> RunLines:
     )
 
 
-def _bars(one: Row, steps: list[Row]) -> list[StepBar]:
-    """Each step as a bar between the beginning of the run and its end; what goes on reaches to the end."""
+def _bars(one: Row, steps: list[Row]) -> tuple[list[StepBar], float]:
+    """Each step as a bar on the axis of its run, and how many seconds that is long. What goes on reaches to its end."""
     begins = [step["started_at"] for step in steps] + [one["started_at"]]
     ends = [row["finished_at"] for row in [*steps, one] if row["finished_at"] is not None]
     first, last = min(begins), max([*ends, *begins])
@@ -127,7 +129,7 @@ def _bars(one: Row, steps: list[Row]) -> list[StepBar]:
         x = (step["started_at"] - first).total_seconds() / length * AXIS
         end = ((step["finished_at"] or last) - first).total_seconds() / length * AXIS
         bars.append(StepBar(step, round(min(x, AXIS - 4), 1), round(max(end - x, 4), 1)))
-    return bars
+    return bars, length
 
 
 def _as_file(reader: Reader, asked: Asked, one: Row, which: RunLines, form: str) -> Response:

@@ -20,8 +20,10 @@ from archiver.logs import (
     Run,
     Step,
     canonical,
+    field_names,
     load_exact,
     parse_line,
+    parse_lines,
     parse_page,
     parse_run,
     parse_step,
@@ -100,6 +102,60 @@ def test_a_step_renders_back(row: Row) -> None:
 def test_a_run_renders_back(row: Row, sub_flows: Any) -> None:
     row = row | {"sub_flows": sub_flows}
     assert render(parse_run(row)) == row
+
+
+plain: dict[str, st.SearchStrategy[Any]] = {
+    "id": st.integers(1, 99),
+    "message": st.text(max_size=5),
+    "price": st.floats(0, 9),
+    "body": st.dictionaries(st.sampled_from("ab"), st.integers(0, 9)),
+    "who": st.sampled_from(["System", "System\n"]),
+    "triggered_by": st.sampled_from(["System", "test@akinon.com\n"]),
+    "row_num": st.none() | st.integers(0, 9),
+    "finished": st.none() | st.datetimes(timezones=st.just(UTC)).map(canonical),
+}
+
+
+@st.composite
+def alike(draw: st.DrawFn) -> list[Row]:
+    """Rows of one flow: the same fields in each, with few odd values, but for some rows that are wholly odd."""
+    left_out = draw(st.sets(names, max_size=3))
+    kinds = {**{name: st.just(value) for name, value in SUB_FLOW.items()}, **plain}
+    odd = draw(st.dictionaries(names, values, max_size=2))
+    number = draw(st.integers(4, 9))
+    odd_places = draw(st.dictionaries(st.integers(0, number), st.dictionaries(names, values, max_size=2), max_size=3))
+    rows = []
+    for place in range(number):
+        row = {name: draw(kind) for name, kind in kinds.items() if name not in left_out} | odd
+        rows.append(row | odd_places.get(place, {}))
+    return rows
+
+
+@settings(max_examples=150, deadline=None)
+@given(alike())
+def test_lines_that_are_read_together_are_what_each_is_by_itself(rows: list[Row]) -> None:
+    together, alone = parse_lines(rows), [parse_line(row) for row in rows]
+    assert together.lines == alone
+    assert [tuple(map(type, line)) for line in together.lines] == [tuple(map(type, line)) for line in alone]
+    assert [render(line) for line in together.lines] == rows
+    assert together.names >= field_names(alone)
+
+
+def test_lines_that_are_alike_are_read_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    read_alone: list[Row] = []
+
+    def alone(row: Row) -> Line:
+        read_alone.append(row)
+        return parse_line(row)
+
+    monkeypatch.setattr("archiver.logs.alike.parse_line", alone)
+    rows = [SUB_FLOW | {"id": number, "sku": f"A-{number}", "body": {"n": number}} for number in range(100)]
+    rows[7] |= {"finished": "2023-06-23T11:33:42Z"}
+    rows[50] |= {"row_num": 2**40}
+    together = parse_lines(rows)
+    assert read_alone == [rows[7], rows[50]]
+    assert together.names == {"sku"}
+    assert together.lines[8] == parse_line(rows[8])
 
 
 @pytest.mark.parametrize("parse", [parse_run, parse_step, parse_line])

@@ -18,6 +18,7 @@ it reads, passes into Postgres as it is, and is how log types 2 and 3 spell it. 
 1970 as a string.
 """
 
+from archiver.logs.alike import Lines, field_names, parse_lines
 from archiver.logs.exact import dump_exact, load_exact
 from archiver.logs.pages import EMPTY_PAGE, Page, parse_page
 from archiver.logs.parse import parse_line, parse_run, parse_step, render
@@ -28,6 +29,7 @@ __all__ = [
     "EMPTY_PAGE",
     "FIELDS",
     "Line",
+    "Lines",
     "LogType",
     "Page",
     "Row",
@@ -37,10 +39,12 @@ __all__ = [
     "Step",
     "canonical",
     "dump_exact",
+    "field_names",
     "from_micros",
     "load_exact",
     "micros",
     "parse_line",
+    "parse_lines",
     "parse_page",
     "parse_run",
     "parse_step",

@@ -20,14 +20,14 @@ _PLACE = {name: place for place, name in enumerate(FIELDS)}
 _CREATED, _FINISHED, _TRIGGERED_BY = _PLACE["created"], _PLACE["finished"], _PLACE["triggered_by"]
 _INT2 = (-(2**15), 2**15 - 1)
 _INT4 = (-(2**31), 2**31 - 1)
-_RANGES = {"id": (-(2**63), 2**63 - 1)}
-_RANGES |= dict.fromkeys(("state", "status", "log_type", "is_send_S3"), _INT2)
-_RANGES |= dict.fromkeys(
+RANGES = {"id": (-(2**63), 2**63 - 1)}
+RANGES |= dict.fromkeys(("state", "status", "log_type", "is_send_S3"), _INT2)
+RANGES |= dict.fromkeys(
     ("fragment_count", "process_count", "success_count", "fail_count", "flow_order", "row_num"), _INT4
 )
-_LIMITS = tuple((_PLACE[name], low, high) for name, (low, high) in _RANGES.items())
-_TYPES: tuple[type, ...] = tuple(
-    bool if name in ("in_bound", "is_triggered") else int if name in _RANGES else str for name in FIELDS
+_LIMITS = tuple((_PLACE[name], low, high) for name, (low, high) in RANGES.items())
+TYPES: tuple[type, ...] = tuple(
+    bool if name in ("in_bound", "is_triggered") else int if name in RANGES else str for name in FIELDS
 )
 _ORIGINAL = _PLACE["original_filename_uuid"]
 _UUIDS = (_ORIGINAL, _PLACE["filename_uuid"])
@@ -108,7 +108,7 @@ _plans: dict[tuple[type, ...], _Plan] = {}
 
 
 def _plan(types: tuple[type, ...]) -> _Plan:
-    fits = [have in (want, _NONE, _Absent) for have, want in zip(types, _TYPES, strict=True)]
+    fits = [have in (want, _NONE, _Absent) for have, want in zip(types, TYPES, strict=True)]
     # Null in one of these is a misfit: the store fills the column from the run, so that `rest` has to remember it.
     for place in (_CREATED, _ORIGINAL):
         fits[place] &= types[place] is not _NONE

@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-_CANONICAL = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{0,5}[1-9])?\+00:00", re.ASCII)
+CANONICAL = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{0,5}[1-9])?\+00:00", re.ASCII)
 _ISO = re.compile(
     r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d(?::\d\d)?)(?:[.,](\d{1,20}))? ?(Z|[+-]\d\d(?::?\d\d)?)?",
     re.ASCII | re.IGNORECASE,
@@ -23,7 +23,7 @@ def canonical(moment: datetime) -> str:
 def iso(value: Any) -> tuple[str | None, bool]:
     """An ISO 8601 time (or milliseconds) as canonical text, and whether that text gives the value back."""
     if isinstance(value, str):
-        if _CANONICAL.fullmatch(value):
+        if CANONICAL.fullmatch(value):
             try:
                 datetime.fromisoformat(value)
             except ValueError:

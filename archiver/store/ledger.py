@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 
 from psycopg import sql
 
-from archiver.logs import Line, LogType, Run, Step, dump_exact, render
+from archiver.logs import Line, LogType, Run, Step, dump_exact, field_names, render
 from archiver.messages import message_of
 from archiver.store import days, errors
 from archiver.store.bar import Bar
@@ -180,8 +180,11 @@ class Ledger:
 
     # --- lines ---
 
-    def put_lines(self, lines: Iterable[Line], run: tuple[int, str, str]) -> Put:
-        """Store lines of a run, given as (log id, run id, created). A line without a usable time takes the run's."""
+    def put_lines(self, lines: Iterable[Line], run: tuple[int, str, str], names: Collection[str] | None = None) -> Put:
+        """Store lines of a run, given as (log id, run id, created). A line without a usable time takes the run's.
+
+        `names`: of the fields that they have beside the columns, where that is known already.
+        """
         run_log_id, run_id, created = run
         distinct: dict[int, Line] = {}
         refused = 0
@@ -207,7 +210,7 @@ class Ledger:
             if line.status == FAILED:
                 moves.look(LogType.LINE, line, line.created, line.original_filename_uuid)
         put = self._put(LogType.LINE, list(news.values()), news, have, moves, run_log_id=run_log_id)
-        note_fields(self._cursor, self._flow_key, news.values())
+        note_fields(self._cursor, self._flow_key, field_names(news.values()) if names is None else names)
         self._count_lines(run_log_id, created, put)
         errors.move(self._cursor, self._flow_key, moves.gone, moves.come)
         return Put(put.new, put.changed, refused + put.refused)

@@ -12,12 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, cast
 
-import orjson
 import psycopg
 from psycopg import sql
 from sqlalchemy import Engine, text
 
-from archiver.logs import FIELDS, Line
+from archiver.logs import FIELDS
 from archiver.store.engine import translated
 from archiver.tables import search_index
 
@@ -27,27 +26,10 @@ _LOCK = 7_226_172_913
 # not make others wait behind it.
 _PATIENTLY = "SET LOCAL lock_timeout = '2s'"
 
-LONGEST_NAME = 200  # characters; a search in any field leaves longer ones out
-LONG = 200  # characters of a value that is in `rest` for its length
-ODD = '"$json"'  # in the text of a `rest` that keeps what jsonb cannot hold
 
-
-def field_names(lines: Iterable[Line]) -> set[str]:
-    """The names of all fields without a column whose values can be searched for; `$json` where there are values that
-    jsonb cannot hold."""
-    names: set[str] = set()
-    for line in lines:
-        if line.fields is not None:
-            names.update(orjson.loads(line.fields))
-        if line.rest is not None and (len(line.rest) > LONG or ODD in line.rest):
-            names.update(name for name, value in orjson.loads(line.rest).items() if isinstance(value, str))
-    return {name for name in names if len(name) <= LONGEST_NAME and name not in FIELDS}
-
-
-def note_fields(cursor: psycopg.Cursor[Any], flow_key: int, lines: Iterable[Line]) -> None:
+def note_fields(cursor: psycopg.Cursor[Any], flow_key: int, names: Iterable[str]) -> None:
     """Keep the names of the fields of lines that are written, in their transaction: for searches in any field."""
-    names = sorted(field_names(lines))
-    if names:
+    if names := sorted(names):
         cursor.execute(
             "INSERT INTO archive.field (flow_key, name) SELECT %s, unnest(%s::text[]) ON CONFLICT DO NOTHING",
             (flow_key, names),

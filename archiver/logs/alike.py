@@ -1,0 +1,187 @@
+"""Line logs of a page, which are alike: what one column holds is looked at for all of them at once.
+
+`parse_line` is the truth. A row is read here only where each of its values is of the plain kind that `parse_line` would
+put into a column, into `fields` or into `rest` as it is; rows that are odd in anything are left to it.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from hashlib import blake2b
+from itertools import repeat
+from typing import Any, NamedTuple
+
+import orjson
+
+from archiver.logs.exact import RAW
+from archiver.logs.parse import FIELD_LENGTH, RANGES, TYPES, UUID_LENGTH, parse_line
+from archiver.logs.rows import ENDED_LINE, FIELDS, Line, Row
+from archiver.logs.times import CANONICAL
+
+FEWEST = 4  # rows for which it pays
+LONGEST_NAME = 200  # characters; a search in any field leaves longer ones out
+LONG = 200  # characters of a value that is in `rest` for its length
+ODD = '"$json"'  # in the text of a `rest` that keeps what jsonb cannot hold
+
+_NONE = type(None)
+_SCALARS = frozenset({str, int, float, bool, _NONE})
+_PLACE = {name: place for place, name in enumerate(FIELDS)}
+_TIMES = frozenset({"created", "finished"})
+_ALWAYS = frozenset({"created", "original_filename_uuid"})  # null in one of these is odd
+_UUIDS = frozenset({"original_filename_uuid", "filename_uuid"})
+
+Column = Sequence[Any]
+
+
+class Lines(NamedTuple):
+    """Lines in the order of their rows, and the names of the fields that they have beside the columns."""
+
+    lines: list[Line]
+    names: set[str]
+
+
+def parse_lines(rows: Sequence[Row]) -> Lines:
+    """Read line logs, each as `parse_line` reads it."""
+    alike: dict[tuple[str, ...], list[int]] = {}
+    for place, row in enumerate(rows):
+        alike.setdefault(tuple(row), []).append(place)
+    lines: list[Line | None] = [None] * len(rows)
+    names: set[str] = set()
+    for keys, places in alike.items():
+        if len(places) >= FEWEST and RAW not in keys:
+            for place, line in zip(places, _read([rows[place] for place in places], names), strict=True):
+                lines[place] = line
+    odd = [place for place, line in enumerate(lines) if line is None]
+    for place in odd:
+        lines[place] = parse_line(rows[place])
+    read = [line for line in lines if line is not None]
+    return Lines(read, names | field_names(read[place] for place in odd))
+
+
+def field_names(lines: Iterable[Line]) -> set[str]:
+    """The names of all fields without a column whose values can be searched for; `$json` where there are values that
+    jsonb cannot hold."""
+    names: set[str] = set()
+    for line in lines:
+        if line.fields is not None:
+            names.update(orjson.loads(line.fields))
+        if line.rest is not None and (len(line.rest) > LONG or ODD in line.rest):
+            names.update(name for name, value in orjson.loads(line.rest).items() if isinstance(value, str))
+    return {name for name in names if len(name) <= LONGEST_NAME and name not in FIELDS}
+
+
+def _read(rows: Sequence[Row], names: set[str]) -> Iterable[Line | None]:
+    """Rows with the same keys in the same order; None for those that are odd."""
+    try:
+        sources = [orjson.dumps(row, None, orjson.OPT_SORT_KEYS) for row in rows]
+    except TypeError:
+        return repeat(None, len(rows))
+    odd = {place for place, source in enumerate(sources) if b"\\u0000" in source}
+    columns = dict(zip(rows[0], zip(*[row.values() for row in rows], strict=True), strict=True))
+    beside = [name for name in columns if name not in _PLACE]
+    fields = [name for name in beside if _is_field(columns[name], odd)]
+    rest = [name for name in beside if name not in fields]
+    known, form = _known(columns, len(rows), odd)
+    digests = b"".join([blake2b(source, digest_size=8).digest() for source in sources])
+    hashes = struct.unpack(f">{len(rows)}q", digests)
+    packed = (_packed(fields, columns, len(rows), None), _packed(rest, columns, len(rows), orjson.OPT_SORT_KEYS))
+    if len(odd) < len(rows):
+        names.update(name for name in fields if len(name) <= LONGEST_NAME)
+        names.update(name for name in rest if len(name) <= LONGEST_NAME and str in map(type, columns[name]))
+    lines: list[Line | None] = list(map(Line._make, zip(*known, form, hashes, *packed, strict=True)))
+    for place in odd:
+        lines[place] = None
+    return lines
+
+
+def _packed(
+    names: Sequence[str], columns: Mapping[str, Column], number: int, option: int | None
+) -> Iterable[str | None]:
+    """The JSON text of these fields of each row."""
+    if not names:
+        return repeat(None, number)
+    values = zip(*(columns[name] for name in names), strict=True)
+    return [orjson.dumps(dict(zip(names, row, strict=True)), None, option).decode() for row in values]
+
+
+def _is_field(column: Column, odd: set[int]) -> bool:
+    """Whether the values of a column go into `fields`; where only most of them do, the others are odd."""
+    types = set(map(type, column))
+    if types <= _SCALARS and (str not in types or max(map(len, map(str, column))) <= FIELD_LENGTH):
+        return True
+    short = [type(value) in _SCALARS and (type(value) is not str or len(value) <= FIELD_LENGTH) for value in column]
+    is_field = sum(short) * 2 > len(column)
+    odd.update(place for place, one in enumerate(short) if one is not is_field)
+    return is_field
+
+
+def _known(columns: Mapping[str, Column], number: int, odd: set[int]) -> tuple[list[Column], Column]:
+    """The columns `log_id` to `row_num`, and `form`."""
+    known: list[Column] = []
+    form = sum(1 << place for place, name in enumerate(FIELDS) if name not in columns)
+    forms: Column = (form,) * number
+    for name, want in zip(FIELDS, TYPES, strict=True):
+        column = columns.get(name)
+        if column is None:
+            known.append((None,) * number)
+            continue
+        types = set(map(type, column))
+        if not types <= {want, _NONE} or (name in _ALWAYS and _NONE in types):
+            allowed = {want} if name in _ALWAYS else {want, _NONE}
+            odd.update(place for place, value in enumerate(column) if type(value) not in allowed)
+            column = [value if type(value) in allowed else None for value in column]
+        if name in RANGES:
+            if types != {_NONE}:
+                _ranged(column, *RANGES[name], odd)
+        elif name in _TIMES:
+            _timed(column, odd)
+        elif name in _UUIDS and any(map(UUID_LENGTH.__lt__, map(len, filter(None, column)))):
+            odd.update(place for place, value in enumerate(column) if value is not None and len(value) > UUID_LENGTH)
+        elif name == "triggered_by":
+            column, forms = _who(column, form, odd)
+        known.append(column)
+    return known, forms
+
+
+def _ranged(column: Column, low: int, high: int, odd: set[int]) -> None:
+    numbers = column if None not in column else [value for value in column if value is not None]
+    if min(numbers, default=low) < low or max(numbers, default=high) > high:
+        odd.update(place for place, value in enumerate(column) if value is not None and not low <= value <= high)
+
+
+def _timed(column: Column, odd: set[int]) -> None:
+    """Times that are canonical and exist stay as they are."""
+    found = [value is None or _canonical(value) is not None for value in column]
+    try:
+        for value in column:
+            value is None or _moment(value)
+    except ValueError:
+        found = [one and _exists(value) for one, value in zip(found, column, strict=True)]
+    if not all(found):
+        odd.update(place for place, one in enumerate(found) if not one)
+
+
+_canonical: Callable[[str], re.Match[str] | None] = CANONICAL.fullmatch
+_moment = datetime.fromisoformat
+
+
+def _exists(value: str | None) -> bool:
+    try:
+        return value is None or _moment(value) is not None
+    except ValueError:
+        return False
+
+
+def _who(column: Column, form: int, odd: set[int]) -> tuple[Column, Column]:
+    """`triggered_by` without the line feed that it may end with, and the `form` that tells of it."""
+    bare: dict[str | None, str | None] = {}
+    forms: dict[str | None, int] = {}
+    for who in set(column):
+        bare[who] = None if who is None else who.rstrip("\r\n")
+        forms[who] = form if who == bare[who] else form | ENDED_LINE
+        if who is not None and who not in (bare[who], f"{bare[who]}\n"):
+            odd.update(place for place, value in enumerate(column) if value == who)
+    return [bare[who] for who in column], [forms[who] for who in column]

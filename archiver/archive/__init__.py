@@ -79,7 +79,7 @@ def _catch_up(turn: Turn) -> bool:
     return any(
         [
             each(turn, ("open", "stuck"), follow),
-            each(turn, ("pending",), fetch_lines),
+            fetch_lines(turn),
             each(turn, ("settling", "sealed"), settle),
             fetch_details(turn),
             recognise(turn),

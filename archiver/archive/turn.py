@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from archiver.config import Flow
 from archiver.errors import ArchiverError, SourceUnavailable
 from archiver.logs import LogType, Page
 from archiver.store import Lease, Put, Store
+
+T = TypeVar("T")
 
 
 class File(Protocol):
@@ -29,9 +31,9 @@ class Source(Protocol):
     @property
     def connections(self) -> int: ...
     def list_logs(self, flow: Flow, log_type: LogType, *, limit: int, page: int, run_id: str | None = None) -> Page: ...
-    def list_pages(
-        self, flow: Flow, log_type: LogType, asks: Iterable[tuple[int, int]], *, run_id: str | None = None
-    ) -> Iterator[Page]: ...
+    def ahead(
+        self, flow: Flow, log_type: LogType, read: Callable[[Page], T]
+    ) -> AbstractContextManager[Callable[[tuple[int, int], str | None], Callable[[], T]]]: ...
     def download(self, flow: Flow, log_id: int) -> File | None: ...
 
 
@@ -59,13 +61,24 @@ class Counted:
         with self._broken_off():
             return self._source.list_logs(flow, log_type, limit=limit, page=page, run_id=run_id)
 
-    def list_pages(
-        self, flow: Flow, log_type: LogType, asks: Iterable[tuple[int, int]], *, run_id: str | None = None
-    ) -> Iterator[Page]:
-        with self._broken_off():
-            for page in self._source.list_pages(flow, log_type, asks, run_id=run_id):
-                self.requests += 1
-                yield page
+    @contextmanager
+    def ahead(
+        self, flow: Flow, log_type: LogType, read: Callable[[Page], T]
+    ) -> Iterator[Callable[[tuple[int, int], str | None], Callable[[], T]]]:
+        with self._source.ahead(flow, log_type, read) as ask_source:
+
+            def ask(what: tuple[int, int], run_id: str | None) -> Callable[[], T]:
+                with self._broken_off():
+                    answer_source = ask_source(what, run_id)
+
+                def answer() -> T:
+                    self.requests += 1
+                    with self._broken_off():
+                        return answer_source()
+
+                return answer
+
+            yield ask
 
     def download(self, flow: Flow, log_id: int) -> File | None:
         self.requests += 1
@@ -143,6 +156,7 @@ class Turn:
     progress: Callable[[FlowReport], None] = lambda _: None
     visited: set[tuple[str, int]] = field(default_factory=set)  # step and run: each once a turn
     fetched: set[tuple[int, int]] = field(default_factory=set)  # log type and id of files
+    width: int = 1  # pages of lines that may be under way
     unavailable: int = 0  # runs in a row that the Integrator would not answer for
 
     def breathe(self) -> None:

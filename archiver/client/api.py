@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeVar
 from urllib.parse import urlencode
 
 from archiver.client.channel import Answer, Ask, Channel
@@ -29,6 +30,7 @@ _READS = 3  # of a page that cannot be read
 # Which spelling the vendor's page has for each path comes first.
 _SPELLINGS = {"/logs": ("projectid", "projectId"), "/logs/download": ("projectId", "projectid")}
 
+T = TypeVar("T")
 Query = dict[str, object]
 
 
@@ -113,24 +115,50 @@ class Client:
         `asks` is read as far as `connections` pages ahead. An error comes where its page would have come. When the
         iterator is closed, what is under way ends by itself and nothing new is asked for.
         """
-        stop = self._wire.stop_event()
-        ahead: deque[Future[Page]] = deque()
+        under_way: deque[Callable[[], Page]] = deque()
         rest = iter(asks)
-        try:
+        with self.ahead(flow, log_type, _as_it_is) as ask:
             while True:
-                while len(ahead) < self.connections and (ask := next(rest, None)) is not None:
-                    ahead.append(self._fetch(flow, _query(flow, log_type, *ask, run_id), stop))
-                if not ahead:
+                while len(under_way) < self.connections and (one := next(rest, None)) is not None:
+                    under_way.append(ask(one, run_id))
+                if not under_way:
                     return
+                yield under_way.popleft()()
+
+    @contextmanager
+    def ahead(
+        self, flow: Flow, log_type: LogType, read: Callable[[Page], T]
+    ) -> Iterator[Callable[[tuple[int, int], str | None], Callable[[], T]]]:
+        """Pages `(limit, page)` of a flow or of one run, fetched over all connections while the caller does something
+        else, and read by the thread that fetched them; each ask gives the call that waits for what was read.
+
+        In the end, what is under way ends by itself and nothing new is asked for.
+        """
+        stop = self._wire.stop_event()
+        under_way: set[Future[T]] = set()
+
+        def fetch(query: Query) -> T:
+            return read(self._list(flow, query, stop))
+
+        def ask(one: tuple[int, int], run_id: str | None) -> Callable[[], T]:
+            future = self._begin(fetch, _query(flow, log_type, *one, run_id))
+            under_way.add(future)
+            future.add_done_callback(under_way.discard)
+
+            def answer() -> T:
                 try:
-                    page = ahead.popleft().result()
+                    return future.result()
                 except CancelledError as exc:
                     raise self._wire.ended() from exc
-                yield page
+
+            return answer
+
+        try:
+            yield ask
         finally:
             stop.set()
-            for fetch in ahead:
-                fetch.cancel()
+            for future in list(under_way):
+                future.cancel()
 
     def download(self, flow: Flow, log_id: int) -> Download | None:
         """The file of a log, None where there is none (404)."""
@@ -138,14 +166,14 @@ class Client:
         answer = self._get("/logs/download", flow, query, DOWNLOAD_CAP, self._stop)
         return None if answer.status == 404 else Download(answer.body, answer.too_large)
 
-    def _fetch(self, flow: Flow, query: Query, stop: threading.Event) -> Future[Page]:
+    def _begin(self, fetch: Callable[[Query], T], query: Query) -> Future[T]:
         with self._lock:
             if self._wire.closed:
                 raise self._wire.ended()
             if self._readers is None:
                 self._readers = ThreadPoolExecutor(self.connections, "client-pages")
             # With the caller's context, so that what is logged of the request names the pass that it belongs to.
-            return self._readers.submit(copy_context().run, self._list, flow, query, stop)
+            return self._readers.submit(copy_context().run, fetch, query)
 
     def _list(self, flow: Flow, query: Query, stop: threading.Event) -> Page:
         read = 1
@@ -194,6 +222,10 @@ class Client:
             return self._wire.ask(ask, READING, channel, paid=channel is not None)
 
         return self._login.authorised(send)
+
+
+def _as_it_is(page: Page) -> Page:
+    return page
 
 
 def _query(flow: Flow, log_type: LogType, limit: int, page: int, run_id: str | None) -> Query:

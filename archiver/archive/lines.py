@@ -1,0 +1,226 @@
+"""The lines of finished runs: their pages are read ahead, over as many runs as it takes, and written many at a time.
+
+While one transaction is written, the pages after it are fetched and read by other threads. A transaction holds the
+lines of some runs, what they oblige to, and how far each of these runs has come: a killed pass goes on where the last
+one ended. How far to read ahead is learnt in each turn: one page more with every answer, and one page alone again
+after a failure, so that a source that is down is not asked more often than it was.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from archiver.archive.turn import Turn
+from archiver.errors import ArchiverError, PageUnreadable, RequestRefused, SourceUnavailable
+from archiver.logs import Line, LogType, Page, parse_lines
+from archiver.store import Put, Visit, Writer
+from archiver.window import Ask, Listed, Sweep
+
+BATCH = 4000  # lines of a transaction, or a page more
+SECONDS = 1.0  # after which less than that is written
+AHEAD = 4  # pages for each connection, read and not yet written
+SOME = 16  # pages that are read ahead also with few connections
+RUNS = 200  # of one transaction
+UNAVAILABLE = 3  # runs in a row without an answer: the Integrator is down, not the run
+RunFault = PageUnreadable | RequestRefused | SourceUnavailable
+
+
+@dataclass(frozen=True, slots=True)
+class Then:
+    """What becomes of a run once its lines are proven to be all there."""
+
+    state: str
+    wait: float | None
+
+
+def conclude(turn: Turn, writer: Writer, visit: Visit, then: Then, count: int | None) -> None:
+    """The lines are all there: want the files that they and the run have, and let the run settle, or seal it."""
+    writer.want_details([visit.log_id], turn.flow.details)
+    writer.move(visit.log_id, then.state, then.wait, source_lines=count)
+    turn.report.sealed += then.state == "sealed"
+
+
+def pause(visits: int, first: float = 20.0, longest: float = 3600.0) -> float:
+    """Seconds until the next visit: growing, so that nothing is asked for in vain too often."""
+    return min(longest, first * 1.6 ** min(visits, 30))
+
+
+def failed(turn: Turn, visit: Visit, exc: RunFault) -> None:
+    """One run that cannot be read does not stop the others: it is tried again later, and the report says so."""
+    turn.report.errors.append(f"run {visit.run_id or visit.log_id}: {exc}")
+    with turn.store.writing(turn.lease) as writer:
+        writer.postpone(visit.log_id, pause(visit.visits), str(exc))
+    turn.unavailable = turn.unavailable + 1 if isinstance(exc, SourceUnavailable) else 0
+    if turn.unavailable >= UNAVAILABLE:
+        raise exc
+
+
+class _Read(NamedTuple):
+    """A page of lines, parsed. `ids`: what the sweep knows its rows by."""
+
+    lines: list[Line]
+    names: set[str]
+    ids: list[int]
+    total: int | None
+
+
+def _read(page: Page) -> _Read:
+    lines, names = parse_lines(page.rows)
+    ids = [line.src_hash if line.log_id is None else line.log_id for line in lines]
+    return _Read(lines, names, ids, page.count)
+
+
+@dataclass(slots=True, eq=False)
+class _Reading:
+    """One run whose lines are being read."""
+
+    visit: Visit
+    sweep: Sweep
+    asked: int = 0  # the last page asked for in this sweep
+    lines: list[Line] = field(default_factory=list)  # not written yet
+    names: set[str] = field(default_factory=set)
+
+    def next_ask(self) -> Ask | None:
+        """The next page, if it may be asked for now."""
+        asks = self.sweep.asks(self.asked - self.sweep.done + 1)
+        return asks[-1] if asks and asks[-1].page > self.asked else None
+
+    def again(self) -> None:
+        """All was read, and that does not prove it: once more."""
+        self.sweep, self.asked = self.sweep.again(), 0
+
+
+class _Asked(NamedTuple):
+    """A page that is on its way, for the sweep of a run that was under way then."""
+
+    reading: _Reading
+    rounds: int
+    answer: Callable[[], _Read]
+
+
+def read_lines(turn: Turn, visits: Iterable[Visit], then: Then) -> None:
+    """Read the lines of these runs until they are proven to be all there, each run from where it was left."""
+    with turn.source.ahead(turn.flow, LogType.LINE, _read) as ask:
+        _Reader(turn, iter(visits), then, ask).work()
+
+
+class _Reader:
+    def __init__(
+        self,
+        turn: Turn,
+        visits: Iterator[Visit],
+        then: Then,
+        ask: Callable[[Ask, str | None], Callable[[], _Read]],
+    ) -> None:
+        self._turn = turn
+        self._visits = visits
+        self._then = then
+        self._ask = ask
+        self._under_way: deque[_Asked] = deque()
+        self._readings: list[_Reading] = []  # runs that are not concluded
+        self._most = max(SOME, AHEAD * turn.source.connections)
+        self._unsaved = 0  # lines
+        self._saved_at = time.monotonic()
+
+    def work(self) -> None:
+        try:
+            while self._ask_ahead() or self._save():
+                self._turn.breathe()
+                if self._under_way:
+                    self._take(self._under_way.popleft())
+                late = time.monotonic() - self._saved_at > SECONDS
+                if self._unsaved >= BATCH or late or len(self._readings) >= RUNS:
+                    self._save()
+        except ArchiverError:
+            self._save()  # what was read is no less true; where the database is the reason, this raises it again
+            raise
+
+    def _ask_ahead(self) -> bool:
+        """Ask for as many pages as may be under way; answers whether any are."""
+        while len(self._under_way) < self._turn.width and (found := self._next()) is not None:
+            reading, ask = found
+            reading.asked = ask.page
+            self._under_way.append(_Asked(reading, reading.sweep.rounds, self._ask(ask, reading.visit.run_id)))
+        return bool(self._under_way)
+
+    def _next(self) -> tuple[_Reading, Ask] | None:
+        """The next page: of the run that was begun first, else of another one."""
+        for reading in self._readings:
+            if (ask := reading.next_ask()) is not None:
+                return reading, ask
+        visit = next(self._visits, None)
+        if visit is None:
+            return None
+        sweep = Sweep.from_json(visit.sweep) if visit.sweep else Sweep()
+        reading = _Reading(visit, sweep.again() if sweep.ended else sweep)
+        reading.asked = reading.sweep.done
+        self._readings.append(reading)
+        ask = reading.next_ask()
+        assert ask is not None  # noqa: S101 - a sweep that has not ended always has a next page
+        return reading, ask
+
+    def _take(self, asked: _Asked) -> None:
+        reading = asked.reading
+        if reading not in self._readings or reading.sweep.ended or reading.sweep.rounds != asked.rounds:
+            return  # the sweep ended before this page
+        try:
+            read = asked.answer()
+        except (PageUnreadable, RequestRefused, SourceUnavailable) as exc:
+            self._turn.width = 1
+            self._save()
+            self._readings.remove(reading)
+            failed(self._turn, reading.visit, exc)
+            return
+        self._turn.width = min(self._turn.width + 1, self._most)
+        reading.sweep = reading.sweep.take(Listed(read.ids, read.total))
+        reading.lines += read.lines
+        reading.names |= read.names
+        self._unsaved += len(read.lines)
+
+    def _save(self) -> bool:
+        """All lines that were read, with how far their runs have come, or with their conclusion, in one transaction;
+        answers whether there was anything."""
+        some = [one for one in self._readings if one.lines or one.sweep.ended]
+        if some:
+            months = {(line.created or one.visit.created)[:7] for one in some for line in one.lines}
+            self._turn.store.partitions.ensure(months)
+            with self._turn.store.writing(self._turn.lease) as writer:
+                done = [(one, *self._put(writer, one)) for one in some]
+            for reading, put, proven in done:
+                self._saved(reading, put, proven=proven)
+        self._unsaved, self._saved_at = 0, time.monotonic()
+        return bool(some)
+
+    def _put(self, writer: Writer, reading: _Reading) -> tuple[Put, bool]:
+        visit, sweep, put = reading.visit, reading.sweep, Put()
+        if reading.lines:
+            run = (visit.log_id, visit.run_id or "", visit.created)
+            put = writer.put_lines(reading.lines, run, reading.names)
+        proven = sweep.ended and sweep.certified(writer.line_total(visit.log_id))
+        if proven:
+            conclude(self._turn, writer, visit, self._then, sweep.last)
+        elif sweep.ended and sweep.again().exhausted:
+            writer.save_sweep(visit.log_id, None)
+            writer.postpone(visit.log_id, pause(visit.visits), _UNSTEADY)
+        else:
+            writer.save_sweep(visit.log_id, (sweep.again() if sweep.ended else sweep).to_json())
+        return put, proven
+
+    def _saved(self, reading: _Reading, put: Put, *, proven: bool) -> None:
+        self._turn.report.count_lines(put)
+        reading.lines, reading.names = [], set()
+        if not reading.sweep.ended:
+            return
+        reading.again()
+        if proven or reading.sweep.exhausted:
+            self._readings.remove(reading)
+            self._turn.unavailable = 0
+        if not proven and reading.sweep.exhausted:
+            self._turn.report.errors.append(f"run {reading.visit.run_id}: {_UNSTEADY}")
+
+
+_UNSTEADY = "its lines could not be read for certain: their list keeps changing"

@@ -18,8 +18,8 @@ import psycopg
 import pytest
 
 from archiver.archive import archive_flow
+from archiver.archive.lines import pause
 from archiver.archive.poll import _Pass
-from archiver.archive.runs import pause
 from archiver.demo.faults import ABSENT, Body, Call, DepthLimit, Field, LimitIgnored, PageIgnored, Status
 from archiver.errors import LeaseLost, PageUnreadable
 from archiver.logs import LogType, parse_run

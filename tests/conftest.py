@@ -21,8 +21,8 @@ QUICK = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 """For servers whose data nobody will miss."""
 
 
-def _open_folder() -> Path:
-    # pytest's own temporary folders are closed to other users, and root's server runs as one.
+def open_folder() -> Path:
+    """A new folder that any user may enter: pytest's own are closed to others, and root's server runs as one."""
     folder = Path(tempfile.mkdtemp(prefix="archiver-test-"))
     folder.chmod(0o711)
     return folder
@@ -31,7 +31,7 @@ def _open_folder() -> Path:
 @pytest.fixture
 def home() -> Iterator[Path]:
     """A new home for an embedded Postgres, which the server's user can reach also where root runs the tests."""
-    folder = _open_folder()
+    folder = open_folder()
     yield folder / "postgres"
     shutil.rmtree(folder)
 
@@ -43,7 +43,7 @@ def postgres() -> Iterator[str]:
     if given:
         yield given
         return
-    folder = _open_folder()
+    folder = open_folder()
     with embedded.running(folder / "postgres", settings=QUICK) as dsn:
         yield dsn
     shutil.rmtree(folder)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import archiver
 from archiver import embedded
 from archiver.store import connect, distribute, migrate, migration_sql
 from archiver.store.distribution import LOCAL, REFERENCE, distributed
-from tests.conftest import QUICK
+from tests.conftest import QUICK, open_folder
 
 SPREAD = {table.name for table in distributed()}
 CONTROL = "default_version = '1'\nrelocatable = false\nschema = pg_catalog\ntrusted = true\n"
@@ -46,11 +47,9 @@ CREATE FUNCTION create_distributed_table(
 
 
 @pytest.fixture(scope="module")
-def with_citus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def with_citus() -> Iterator[str]:
     """A server on which an extension that is called citus can be made: Postgres 18 looks for them where it is told."""
-    folder = Path(str(tmp_path_factory.mktemp("citus")))
-    for parent in (folder, *folder.parents[:2]):
-        parent.chmod(0o755)
+    folder = open_folder()
     extension = folder / "extension"
     extension.mkdir()
     (extension / "citus.control").write_text(CONTROL)
@@ -61,6 +60,7 @@ def with_citus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 pytest.skip("needs Postgres 18 for an extension of its own")
             connection.execute("CREATE EXTENSION citus")
         yield dsn
+    shutil.rmtree(folder)
 
 
 def asked(dsn: str) -> list[str]:

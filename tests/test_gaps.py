@@ -47,7 +47,8 @@ def filled(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> st
         connection.execute(FILL.encode())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ARCHIVER_DATABASE_URL", database)
-    monkeypatch.delenv("ARCHIVER_CONFIG", raising=False)
+    for name in ("ARCHIVER_CONFIG", "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
     return database
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -55,10 +55,7 @@ def standing(reader: Reader, now: datetime) -> list[Standing]:
     found = []
     for row in health(reader):
         covered = [Span(_time(start), _time(end)) for start, end in intervals.get(row["flow_key"], ())]
-        gaps = [
-            Span(_time(gap.get("from")), _time(gap.get("to")), gap.get("reason", ""), "acknowledged_at" not in gap)
-            for gap in json.loads(row["gaps"])
-        ]
+        gaps = [_gap(gap) for gap in json.loads(row["gaps"])]
         found.append(Standing(row, judge(row, now), covered, gaps))
     return sorted(found, key=lambda one: one.health.is_well)
 
@@ -66,6 +63,11 @@ def standing(reader: Reader, now: datetime) -> list[Standing]:
 def passes(reader: Reader, limit: int, flow_key: int | None = None, *, failed: bool = False) -> list[Row]:
     """The newest passes, or those of the newest LOOKED_AT that had an error."""
     return reader.rows(_TROUBLED if failed else _PASSES, limit=limit, flow_key=flow_key)
+
+
+def _gap(gap: Mapping[str, str | None]) -> Span:
+    is_open = gap.get("acknowledged_at") is None
+    return Span(_time(gap.get("from")), _time(gap.get("to")), gap.get("reason") or "", is_open)
 
 
 def _time(text: str | None) -> datetime | None:

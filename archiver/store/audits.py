@@ -54,7 +54,7 @@ _FIND = text("""
     VALUES (:flow_key, :log_type, :log_id, :kind, :run_log_id, :created, :what)
     ON CONFLICT (flow_key, log_type, log_id, kind) DO UPDATE SET
         what = excluded.what, run_log_id = excluded.run_log_id, created = coalesce(excluded.created, known.created),
-        found_at = CASE WHEN known.cleared_at IS NULL THEN known.found_at ELSE now() END, cleared_at = NULL
+        found_at = CASE WHEN known.cleared_at IS NULL THEN known.found_at ELSE excluded.found_at END, cleared_at = NULL
 """)
 
 

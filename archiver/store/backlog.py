@@ -50,7 +50,7 @@ def classify(ledger: Ledger) -> None:
     """Tell the classes of the flow's kinds anew, by their templates."""
     rows = ledger.fetch(
         "SELECT fingerprint, template FROM archive.error_group"
-        " WHERE flow_key = %(flow_key)s AND class_version <> %(version)s ORDER BY fingerprint FOR UPDATE",
+        " WHERE flow_key = %(flow_key)s AND class_version <> %(version)s ORDER BY fingerprint",
         version=CLASSES_VERSION,
     )
     ledger.fetch(

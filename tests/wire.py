@@ -98,7 +98,7 @@ class Server:
                 threading.Thread(target=self._serve, args=(connection, self.connections), daemon=True).start()
 
     def _serve(self, raw: socket.socket, number: int) -> None:
-        with contextlib.suppress(OSError), raw:
+        with contextlib.suppress(OSError, ValueError), raw:  # ValueError: a question that was cut is none
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection = self.tls.wrap_socket(raw, server_side=True) if self.tls else raw
             with connection, connection.makefile("rb") as reader:

@@ -76,7 +76,8 @@ class Scene(Bench):
         credentials = {USERNAME: canaries.PASSWORD}
         with serve(world, faults, credentials=credentials, **serving) as server:
             _mark(server.api.tokens)
-            loaded = config.load(_written(folder, server.base_url), {})
+            loaded = config.load(_written(folder, "scene.yaml", server.base_url), {})
+            _written(folder, "main-alone.yaml", server.base_url, levels=["main"], settle="1h", details="none")
             store = Store(connect(database), "test")
             try:
                 with Client(loaded.integrators["here"], store.hold) as client:
@@ -191,8 +192,8 @@ def _mark(tokens: Tokens) -> None:
     tokens.issue = marked  # type: ignore[method-assign]
 
 
-def _written(folder: Path, base_url: str) -> Path:
-    path = folder / "scene.yaml"
+def _written(folder: Path, name: str, base_url: str, **defaults: Any) -> Path:
+    path = folder / name
     settings = {
         "integrators": {
             "here": {
@@ -210,7 +211,7 @@ def _written(folder: Path, base_url: str) -> Path:
                 "flows": [{"id": FLOW, "name": "price"}, {"id": OTHER, "name": "stock"}],
             }
         ],
-        "defaults": {"settle": "0s", "since": "2000-01-01"},
+        "defaults": {"settle": "0s", "since": "2000-01-01", **defaults},
     }
     path.write_text(json.dumps(settings))
     return path

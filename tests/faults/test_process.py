@@ -420,7 +420,7 @@ def test_60_yaml_executes_nothing(tmp_path: Path) -> None:
 
 SLOW = "SELECT pg_sleep(30)"
 HOSTILE = [
-    "'; DROP TABLE archive.run; --",
+    "'; DROP TABLE archive.run CASCADE; --",
     "') OR 1=1 --",
     "%' OR '1'='1",
     "\\",

@@ -6,7 +6,6 @@ Each test shows that the naive way fails in the same world: by a mutant of the a
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -26,6 +25,7 @@ from archiver.logs import LogType, parse_run
 from archiver.store import Store, Writer, connect, ledger
 from archiver.store.engine import DatabaseInterrupted
 from archiver.window import Answer, Mark, Outcome, Walk
+from tests.faults.crashes import POINTS, killed_at_each_point
 from tests.faults.mortal import SIDES, Mortals
 from tests.faults.proxy import CommitCut, Proxy
 from tests.faults.scene import NOTHING, OTHER, Scene
@@ -450,45 +450,15 @@ def test_16_a_slow_reader_writes_an_older_copy(scene: Scene) -> None:
     other.close()
 
 
-def work(scene: Scene, rng: random.Random, first: int) -> None:
-    """More to do: a run that failed, with steps, lines and files, one that goes well, and one that goes on."""
-    age = 1.0 if rng.random() < 0.7 else rng.uniform(1, 500)
-    steps = [main_log(10_000 + 10 * first + n, log_type=2, age=age, is_send_S3=n % 2) for n in range(3)]
-    failed = main_log(first, age=age, status=3, is_send_S3=1, sub_flows=steps)
-    well = [main_log(first + n, age=age + n) for n in range(3, 7)]
-    scene.world.insert(FLOW, 1, failed, *well, at=rng.choice((0, 0, 2)))
-    scene.world.insert(FLOW, 1, main_log(first + 2, age=age, state=2, status=1))
-    lines = (line_log(100 * first + n, first, status=2 + (n % 5 == 0)) for n in range(rng.randrange(99)))
-    scene.world.insert(FLOW, 3, *lines)
-    for number in (first, 10_001 + 10 * first):
-        scene.world.keep_file(FLOW, number, {"run": first, "error": f"no {number}"})
-
-
-def finish(scene: Scene) -> None:
-    """The runs that go on come to their end."""
-    for run in scene.world.rows(FLOW, 1):
-        if run["state"] != 3:
-            scene.world.update(FLOW, 1, run["id"], state=3, status=2, finished=run["created"])
-
-
 @pytest.mark.parametrize("side", SIDES)
 def test_17_killed_around_each_commit(scene: Scene, side: str) -> None:
     """SIGKILL before, during and after each of the first sixteen commits of a turn, one life after the other.
 
     Naive: the state of the pass is committed apart from its rows; killed in between, the rows are believed stored.
     """
-    rng = random.Random(f"17 {side}")
+    points = [point for point in POINTS if point[0] == side]
     with Mortals(scene.folder / "scene.yaml", scene.database) as mortals:
-        for place, nth in enumerate(rng.sample(range(1, 17), 16)):
-            work(scene, rng, 1 + 10 * place)
-            if rng.random() < 0.3:
-                finish(scene)
-            assert mortals.live(side, nth), f"a turn has no commit {nth}"
-            assert scene.falsely_complete() == set()
-        finish(scene)
-        mortals.live()
-        mortals.live()
-        assert scene.differences() == []
+        killed_at_each_point(scene, mortals, points, f"17 {side}")
         if side == "after":
             scene.world.insert(FLOW, 1, main_log(9999, age=900), at=10**6)
             assert mortals.live(side, 1, "state-first")

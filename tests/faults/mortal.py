@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import threading
+import traceback
 from pathlib import Path
 from typing import Any, Self
 
@@ -72,6 +73,8 @@ def main() -> None:
             try:
                 live(loaded, sys.argv[2], side, int(nth), naive)
                 status = 0
+            except BaseException:
+                traceback.print_exc()
             finally:
                 os._exit(status)
         _, status = os.waitpid(child, 0)
@@ -83,10 +86,11 @@ def live(loaded: config.Config, dsn: str, side: str, nth: int, naive: str) -> No
     store = Store(connect(dsn, pool_size=2), f"mortal-{os.getpid()}")
     flow = loaded.flows[0]
     key = store.register([flow])[flow]
-    with store.engine.begin() as connection:  # whoever had the lease was killed longer ago than it lasts
-        connection.exec_driver_sql("UPDATE archive.checkpoint SET lease_until = NULL WHERE flow_key = %s", (key,))
-    lease = store.leases.claim(key)
-    assert lease is not None
+    lease = None
+    while lease is None:  # whoever had the lease has been silent for longer than it lasts, or is overtaken
+        with store.engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE archive.checkpoint SET lease_until = NULL WHERE flow_key = %s", (key,))
+        lease = store.leases.claim(key)
     if naive != "-":
         NAIVE[naive]()
     arm(store.engine, side, nth)

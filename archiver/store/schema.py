@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import io
 import threading
+import time
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine, inspect, text
+from sqlalchemy.exc import DBAPIError
 
 from archiver import tables
-from archiver.errors import SchemaMismatch
+from archiver.errors import SchemaMismatch, TryLater
 from archiver.store.distribution import distribute
 from archiver.store.engine import translated
 
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 
 # Alembic keeps its context in globals: two threads of one process must not run it at once.
 _ONE_THREAD = threading.Lock()
+
+LOCK_SECONDS = 2  # for which a migration waits for readers, and makes others wait
+PAUSE = 1.0
+PATIENCE = 600.0  # seconds
 
 
 def _folder() -> Path:
@@ -69,19 +75,43 @@ def migrate(engine: Engine, revision: str = "head") -> tuple[str | None, str | N
     if before == (newest() if revision == "head" else revision):
         return before, before
 
-    from alembic import command
-
     _refuse_stranger(engine, before)
-    config = _alembic()
-    with _ONE_THREAD, translated(), engine.begin() as connection:
-        config.attributes["connection"] = connection
-        if revision == "base" or revision < (before or ""):
-            command.downgrade(config, revision)
-        else:
-            command.upgrade(config, revision)
+    deadline = time.monotonic() + PATIENCE
+    with _ONE_THREAD, translated():
+        while not _change(engine, revision, before):
+            if time.monotonic() > deadline:
+                raise TryLater(
+                    f"the schema could not be changed within {PATIENCE / 60:.0f} minutes, for somebody reads all the"
+                    " time: end long queries (pg_stat_activity), and run `archiver migrate` again"
+                )
+            time.sleep(PAUSE)
     if revision == "head":
         distribute(engine)
     return before, current(engine)
+
+
+def _change(engine: Engine, revision: str, before: str | None) -> bool:
+    """Change the schema in one transaction; False where readers, or another process that migrates, are in the way.
+
+    Whoever waits for a table makes all that come later wait behind him. So nothing waits for longer than some seconds,
+    and in the pause that follows, those that had to wait have their turn.
+    """
+    from alembic import command
+
+    config = _alembic()
+    try:
+        with engine.begin() as connection:
+            connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
+            config.attributes["connection"] = connection
+            if revision == "base" or (revision != "head" and revision < (before or "")):
+                command.downgrade(config, revision)
+            else:
+                command.upgrade(config, revision)
+    except DBAPIError as exc:
+        if getattr(exc.orig, "sqlstate", None) != "55P03":  # lock_not_available
+            raise
+        return False
+    return True
 
 
 def migration_sql() -> str:

@@ -83,6 +83,10 @@ _KINDS = {
     values.proxy: "URL or `environment`",
     values.listen: "`HOST:PORT`",
     values.timezone: "time zone",
+    values.share: "share such as `5%`, `auto` or `off`",
+    values.learnt_or_off: "duration, `auto` or `off`",
+    values.hours: "hours such as `22:00-07:00`",
+    values.secret_web_url: "URL",
     crontab: "cron",
 }
 _NAMES: dict[object, str] = {str: "text", int: "number", float: "number", bool: "`true` or `false`", SecretStr: "text"}

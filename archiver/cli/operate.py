@@ -146,7 +146,12 @@ def sync(
     with stoppable() as stop, daemon.opened(config) as place, progress_shown() as progress:
         reports = daemon.sync(place, wanted, progress=progress, stopping=lambda: bool(stop))
         built = daemon.build_indexes(place.engine, config, stopping=lambda: bool(stop))
+        told = stop or not (config.alerts.to or config.alerts.heartbeat) or daemon.tell(place)
     print_reports(reports)
+    if not told:
+        output.note(
+            "alerts could not be delivered: `archiver alerts test` tells why; the next go tries again", "yellow"
+        )
     for problem in built.problems():
         output.note(problem, "yellow")
     if stop:

@@ -31,6 +31,8 @@ COMMANDS = {
     "evidence": "evidence.proving",
     "gaps": "gaps.gaps",
     "verify": "verify.one",
+    "alerts": "alerts.alerts",
+    "tail": "tail.one",
     "db": "db.db",
     "bi": "bi.bi",
 }

@@ -13,8 +13,8 @@ from typing import Any
 from archiver.config.problems import BROKEN, Problems
 from archiver.config.values import located
 
-# Keys whose values are secrets, wherever they stand: never shown, and readable from a file. The last two are lists.
-SECRETS = frozenset({"password", "token", "url", "tokens", "to"})
+# Keys whose values are secrets, wherever they stand: never shown, and readable from a file; two of them are lists.
+SECRETS = frozenset({"password", "token", "url", "tokens", "to", "heartbeat"})
 LISTS = frozenset({"tokens", "to"})
 
 _VARIABLE = re.compile(r"\$(\$\{)|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|(\$\{)")

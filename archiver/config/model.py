@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
+from typing import Literal
 
 from pydantic import SecretStr
 
@@ -92,11 +93,19 @@ class Web:
 
 @dataclass(frozen=True)
 class Alerts:
-    """Whom to tell. `stale_after` None finds out from each flow's own rhythm; `failures` in a row make an alert."""
+    """Whom to tell, and of what. `auto` finds out from each flow's own past, `off` switches it off; `stale_after` None
+    is `auto`. `heartbeat` is asked for while all is well."""
 
     to: tuple[SecretStr, ...] = ()
     stale_after: timedelta | None = None
     failures: int = 1
+    error_rate: float | Literal["auto", "off"] = "auto"
+    duration: timedelta | Literal["auto", "off"] = "auto"
+    lag: timedelta = timedelta(hours=1)
+    disk: timedelta = timedelta(days=14)
+    quiet: tuple[time, time] | None = None
+    cooldown: timedelta = timedelta(minutes=30)
+    heartbeat: SecretStr | None = None
 
 
 @dataclass(frozen=True)

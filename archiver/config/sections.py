@@ -5,7 +5,7 @@ The text below a setting is its description in docs/configuration.md.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
@@ -29,6 +29,7 @@ def _with_main(levels: frozenset[str]) -> frozenset[str]:
 
 
 Token = Annotated[SecretStr, BeforeValidator(values.token)]
+Channel = Annotated[SecretStr, BeforeValidator(values.channel)]
 WebToken = Annotated[SecretStr, BeforeValidator(values.web_token)]
 
 
@@ -124,12 +125,26 @@ class WebSection(Section):
 
 
 class AlertsSection(Section):
-    to: tuple[SecretStr, ...] = ()
-    """Whom to tell: addresses of channels."""
+    to: tuple[Channel, ...] = ()
+    """Whom to tell: addresses of channels as Apprise writes them, such as `mailtos://…`, `slack://…`, `json://…`."""
     stale_after: Annotated[timedelta | None, BeforeValidator(values.staleness)] = None
     """After which silence a flow is stale; `auto` learns it from the flow's own rhythm."""
     failures: int = Field(1, ge=1, le=1000)
-    """So many failures in a row make an alert."""
+    """So many failed runs in a row make an alert."""
+    error_rate: Annotated[float | Literal["auto", "off"], BeforeValidator(values.share)] = "auto"
+    """The share of a flow's newest lines that may fail; `auto` learns it from the last four weeks."""
+    duration: Annotated[timedelta | Literal["auto", "off"], BeforeValidator(values.learnt_or_off)] = "auto"
+    """How long a flow's newest runs, or the one under way, may take; `auto` learns it from the last four weeks."""
+    lag: SomeTime = timedelta(hours=1)
+    """How far the archive of a flow may fall behind, beyond `lateness` and two polls."""
+    disk: SomeTime = timedelta(days=14)
+    """For how long the disk of an embedded database has to last at least."""
+    quiet: Annotated[tuple[time, time] | None, BeforeValidator(values.hours)] = None
+    """Hours in which nobody is told, as `22:00-07:00` in `reporting.timezone`; what still holds then is told after."""
+    cooldown: Duration = timedelta(minutes=30)
+    """The same thing is told again after this time at the earliest, however often it comes and goes."""
+    heartbeat: Annotated[SecretStr, BeforeValidator(values.secret_web_url)] | None = None
+    """A URL that is asked for every minute while the archiver works well: its silence tells of what it cannot."""
 
 
 class ReportingSection(Section):

@@ -6,9 +6,10 @@ No message repeats the value: the one who reports it knows whether it may be sho
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Literal
 from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo
 
@@ -51,6 +52,59 @@ def keeping(text: object) -> timedelta | None:
 def staleness(text: object) -> timedelta | None:
     """A duration, or `auto`, which is None."""
     return None if str(text).strip() == "auto" else some_time(text)
+
+
+def learnt_or_off(text: object) -> timedelta | Literal["auto", "off"]:
+    """A duration, `auto` or `off`."""
+    word = str(text).strip()
+    return "auto" if word == "auto" else "off" if word == "off" else some_time(text)
+
+
+_SHARE = re.compile(r"(\d{1,3}(?:\.\d{1,4})?)\s?%", re.ASCII)
+
+
+def share(text: object) -> float | Literal["auto", "off"]:
+    """A share such as `5%`, `auto` or `off`."""
+    word = str(text).strip()
+    if word == "auto" or isinstance(text, float):
+        return text if isinstance(text, float) else "auto"
+    if word == "off":
+        return "off"
+    match = _SHARE.fullmatch(word)
+    if match is None or not 0 < float(match[1]) <= 100:
+        raise ValueError("is no share; write 5%, auto or off")
+    return float(match[1]) / 100
+
+
+def hours(text: object) -> tuple[time, time]:
+    """`22:00-07:00`: from then until then, perhaps over midnight."""
+    if isinstance(text, tuple):
+        return text
+    try:
+        begin, end = (time.fromisoformat(part.strip()) for part in str(text).split("-"))
+    except ValueError:
+        raise ValueError("are no hours; write them as 22:00-07:00") from None
+    if begin == end or begin.tzinfo or end.tzinfo:
+        raise ValueError("must begin and end at different times; write them as 22:00-07:00")
+    return begin, end
+
+
+_CHANNEL = re.compile(r"[a-zA-Z][a-zA-Z0-9.+-]{1,30}://\S+", re.ASCII)
+
+
+def channel(text: object) -> str:
+    """The address of a channel, as Apprise writes it. What it may hold, Apprise knows; `archiver check` asks it."""
+    value = str(text).strip()
+    if not value.isprintable() or _CHANNEL.match(value) is None:
+        raise ValueError("is no address of a channel; write it as Apprise does: mailto://…, slack://…, json://…")
+    return value
+
+
+def secret_web_url(text: object) -> str:
+    """An http(s) URL, whatever stands in it."""
+    value = str(text).strip()
+    _split(value)
+    return value
 
 
 def moment(text: object) -> datetime:

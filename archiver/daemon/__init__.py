@@ -4,7 +4,7 @@ from archiver.daemon.audit import Result, Stopped, Watch, audit_archive, audit_f
 from archiver.daemon.indexes import build_indexes
 from archiver.daemon.place import Workplace, opened, visited
 from archiver.daemon.run import run
-from archiver.daemon.sync import sync
+from archiver.daemon.sync import sync, tell
 
 __all__ = [
     "Result",
@@ -19,5 +19,6 @@ __all__ = [
     "run",
     "stop_if",
     "sync",
+    "tell",
     "visited",
 ]

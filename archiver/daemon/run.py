@@ -17,6 +17,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from archiver.archive import archive_flow
 from archiver.client import Client, RequestNote
 from archiver.config import Config, Flow
+from archiver.daemon.alerting import Alerting
 from archiver.daemon.indexes import IndexBuilder
 from archiver.daemon.notify import notify, watchdog_seconds
 from archiver.daemon.passes import log_pass, numbered
@@ -114,6 +115,7 @@ class Daemon:
         self._scheduler.add_job(self._tick, Heartbeat(TICK), id="tick", next_run_time=datetime.now(UTC))
         self._scheduler.start()
         self._reloader.start()
+        Alerting(self._place, self._stop).start()
         log.info("started", flows=len(self._polled.flows), workers=self._place.config.workers)
 
     def watch(self) -> None:

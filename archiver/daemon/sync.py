@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from archiver.alerts import Rounds
 from archiver.archive import FlowReport, archive_flow
 from archiver.config import Flow
 from archiver.daemon.passes import log_pass, numbered
@@ -59,6 +60,15 @@ def sync(
     if failure is not None:
         raise failure
     return reports
+
+
+def tell(place: Workplace) -> bool:
+    """One round of alerts over all flows of the configuration, for those who have no daemon; whether all could be
+    sent."""
+    rounds = Rounds(place.engine, lambda: place.config, lambda: {key: flow for flow, key in place.keys.items()})
+    rounds.decide()
+    rounds.beat()
+    return rounds.send()
 
 
 def _wait_for_lease(place: Workplace, flow: Flow, stopping: Callable[[], bool]) -> Lease | None:

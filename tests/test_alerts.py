@@ -1,0 +1,503 @@
+"""Alerts, whole: a real daemon's rounds on a real database, a real mail server, a webhook; nothing told twice."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, AuthResult
+from pydantic import SecretStr
+
+from archiver.alerts import Channels, Rounds, beat
+from archiver.config import Alerts, Config, Flow, Integrator, Web
+from archiver.errors import ConfigError
+from archiver.logs import parse_line, parse_run
+from archiver.signs import Message
+from archiver.store import Store, connect, migrate
+from tests.system.story import small_flows, told
+from tests.test_daemon import daemon, said, stop, wait_for
+from tests.test_views import run
+
+pytestmark = [
+    # Of what they import, and of a server that is asked to do without TLS.
+    pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS:UserWarning"),
+]
+CANARY = "canary-p4ss"
+FLOW = Flow("prod", "p-1", "brand", "f-1", "price")
+
+
+# --- what receives ---
+
+
+@dataclass
+class Inbox:
+    """A mail server or a webhook on loopback, and what came."""
+
+    url: str
+    came: list[tuple[str, str]] = field(default_factory=list)
+    beats: int = 0
+    status: int = 200
+
+    @property
+    def titles(self) -> list[str]:
+        return [title for title, _ in self.came]
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+@contextmanager
+def mail_server() -> Iterator[Inbox]:
+    """It wants a user and a password, as those of the world do."""
+    port = free_port()
+    inbox = Inbox(f"mailto://user:{CANARY}@127.0.0.1:{port}?from=archiver@example.com&to=ops@example.com&mode=insecure")
+
+    class Handler:
+        async def handle_DATA(self, _: Any, __: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
+            message = email.message_from_bytes(envelope.content, policy=email.policy.default)
+            body = message.get_body(("plain", "html"))
+            inbox.came.append((str(message["subject"]), "" if body is None else body.get_content()))
+            return "250 OK"
+
+    def login(*given: Any) -> AuthResult:
+        return AuthResult(success=given[-1].password == CANARY.encode())
+
+    class Mail(Controller):
+        def factory(self) -> SMTP:
+            return SMTP(self.handler, authenticator=login, auth_required=True, auth_require_tls=False)
+
+    server = Mail(Handler(), "127.0.0.1", port)
+    server.start()
+    try:
+        yield inbox
+    finally:
+        server.stop()
+
+
+@contextmanager
+def webhook() -> Iterator[Inbox]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            document = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if inbox.status == 200:
+                inbox.came.append((document["title"], document["message"]))
+            self.send_response(inbox.status)
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            inbox.beats += 1
+            self.send_response(inbox.status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    inbox = Inbox(f"json://user:{CANARY}@127.0.0.1:{server.server_port}/hook")
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    try:
+        yield inbox
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+# --- rounds on an archive whose rows somebody writes by hand ---
+
+
+class Archive:
+    """One flow, polled up to now and known since long ago."""
+
+    def __init__(self, database: str, inbox: Inbox) -> None:
+        self.dsn = database
+        self.engine = connect(database)
+        migrate(self.engine)
+        self.store = Store(self.engine, "test")
+        self.key = self.store.register([FLOW])[FLOW]
+        self.inbox = inbox
+        self.ids = iter(range(1, 1000))
+        self.sql("UPDATE archive.flow SET added_at = now() - interval '90 days'")
+        self.runs(3, 2, ago=timedelta(days=20))  # so its kind of error is none that is new
+        self.polled()
+
+    def sql(self, statement: str) -> list[Any]:
+        with psycopg.connect(self.dsn) as connection:
+            found = connection.execute(statement.encode())
+            return found.fetchall() if found.description else []
+
+    def polled(self) -> None:
+        self.sql(
+            "UPDATE archive.checkpoint SET frontier = now(), checked_at = now(), next_due_at = now(),"
+            " intervals = jsonb_build_array(jsonb_build_array(now() - interval '60 days', now()))"
+        )
+
+    def runs(
+        self,
+        *statuses: int,
+        ago: timedelta = timedelta(0),
+        line: int | None = None,
+        message: str = "ERP: connection refused",
+    ) -> None:
+        """Finished runs, a minute after each other, the last one `ago`; a failed one has a failed line."""
+        for place, status in enumerate(statuses):
+            number = next(self.ids)
+            began = datetime.now(UTC) - ago - timedelta(seconds=60 * (len(statuses) - place))
+            lease = self.store.leases.claim(self.key)
+            assert lease is not None
+            row = run(number, began, status, 30.0)
+            with self.store.writing(lease) as writer:
+                parsed = parse_run(row)
+                writer.put_runs([parsed])
+                written = {
+                    "id": number,
+                    "created": began.isoformat(),
+                    "original_filename_uuid": f"run-{number}",
+                    "state": 3,
+                    "status": line or status,
+                    "message": message if 3 in (line, status) else "ok",
+                }
+                writer.put_lines([parse_line(written)], (number, f"run-{number}", parsed.created or ""))
+            self.store.leases.release(lease)
+        self.sql("UPDATE archive.run SET archive_state = 'sealed', visit_at = NULL")
+
+    def config(self, **settings: Any) -> Config:
+        alerts = Alerts(**{"to": (SecretStr(self.inbox.url),), **settings})
+        return Config(
+            None,
+            Path("unused"),
+            integrators={"prod": Integrator("prod", "http://127.0.0.1:9")},
+            alerts=alerts,
+            flows=(FLOW,),
+            web=Web(public_url="https://logs.example.com/archive"),
+        )
+
+    def rounds(self, **settings: Any) -> Rounds:
+        config = self.config(**settings)
+        return Rounds(self.engine, lambda: config, lambda: {self.key: FLOW})
+
+    def round(self, **settings: Any) -> list[str]:
+        """A restart, a round; the titles of what came of it."""
+        before = len(self.inbox.came)
+        rounds = self.rounds(**settings)
+        rounds.decide()
+        rounds.send()
+        return self.inbox.titles[before:]
+
+    def later(self, span: str) -> None:
+        """So much time goes by for what was told."""
+        self.sql(f"UPDATE archive.alert SET told_at = told_at - interval '{span}'")
+
+
+@pytest.fixture(autouse=True)
+def no_names_are_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """smtplib asks for the name of this machine, which takes seconds where there is no DNS."""
+    monkeypatch.setattr(socket, "getfqdn", lambda name="": name or "localhost")
+
+
+@pytest.fixture
+def hook() -> Iterator[Inbox]:
+    with webhook() as inbox:
+        yield inbox
+
+
+@pytest.fixture
+def archive(database: str, hook: Inbox) -> Iterator[Archive]:
+    archive = Archive(database, hook)
+    yield archive
+    archive.store.close()
+
+
+def test_a_failure_its_recovery_and_nothing_between(archive: Archive) -> None:
+    archive.runs(2, 2, 2)
+    assert archive.round() == []
+    archive.runs(3)
+    assert archive.round() == ["archiver: price failed"]
+    body = archive.inbox.came[-1][1]
+    key, number = archive.key, archive.sql("SELECT max(log_id) FROM archive.run")[0][0]
+    assert f"https://logs.example.com/archive/flows/{key}/runs/{number}" in body
+    assert "ERP: connection refused" in body
+    assert "1 of 1 line failed" in body
+    assert "last good run: " in body
+    for _ in range(3):
+        archive.runs(3, message="ERP: quite another error")
+        assert archive.round() == []
+    archive.runs(2)
+    assert archive.round() == ["archiver: over: price failed 4 times in a row"]
+    assert "good again: the run of " in archive.inbox.came[-1][1]
+    assert archive.round() == []
+    assert CANARY not in json.dumps(archive.inbox.came)
+
+
+def test_so_many_in_a_row(archive: Archive) -> None:
+    archive.runs(2, 3, 3)
+    assert archive.round(failures=3) == []
+    archive.runs(3)
+    assert archive.round(failures=3) == ["archiver: price failed 3 times in a row"]
+    archive.runs(4)  # empty is no failure
+    assert archive.round(failures=3) == ["archiver: over: price failed 3 times in a row"]
+
+
+def test_what_comes_and_goes_is_told_once_in_a_while(archive: Archive) -> None:
+    told: list[str] = []
+    for _ in range(4):
+        archive.runs(3)
+        told += archive.round()
+        archive.runs(2)
+        told += archive.round()
+    assert told == ["archiver: price failed", "archiver: over: price failed"]
+    archive.runs(3)
+    assert archive.round() == []
+    archive.later("31 minutes")
+    assert archive.round() == ["archiver: price failed"]
+
+
+def test_quiet_hours_end_with_what_still_holds(archive: Archive) -> None:
+    now = datetime.now(UTC)
+    night = ((now - timedelta(hours=1)).time(), (now + timedelta(hours=1)).time())
+    archive.runs(2, 3)
+    assert archive.round(quiet=night) == []
+    archive.runs(2)
+    assert archive.round(quiet=night) == []
+    assert archive.round() == []  # it came and went while nobody listened
+    archive.runs(3)
+    assert archive.round(quiet=night) == []
+    assert archive.round() == ["archiver: price failed"]
+    archive.runs(2)
+    archive.round(quiet=night)
+    archive.runs(3)
+    archive.round(quiet=night)
+    assert archive.round() == []  # people know it as failing, and so it is
+
+
+def test_a_first_history_brings_one_alert_for_what_is_current(archive: Archive) -> None:
+    archive.sql("UPDATE archive.flow SET added_at = now()")
+    archive.sql(
+        "INSERT INTO archive.run (flow_key, log_id, created, finished, state, status, form, src_hash, archive_state,"
+        f" seen_at) SELECT {archive.key}, 100000 + n, at, at, 3, 3, 0, 0, 'sealed', now()"
+        " FROM generate_series(10081, 20080) n CROSS JOIN LATERAL (SELECT now() - n * interval '1 min' AS at) moment"
+    )
+    assert archive.round() == []  # the newest is a week old
+    archive.runs(3)
+    assert archive.round() == ["archiver: price failed 10,000 times in a row"]
+
+
+def test_two_daemons_tell_it_once(archive: Archive) -> None:
+    archive.runs(2, 3)
+    both = [archive.rounds(), archive.rounds()]
+    threads = [threading.Thread(target=lambda one=one: (one.decide(), one.send())) for one in both * 3]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert archive.inbox.titles == ["archiver: price failed"]
+
+
+def test_what_could_not_be_sent_is_sent_after_a_restart(archive: Archive) -> None:
+    archive.inbox.status = 500
+    archive.runs(2, 3)
+    rounds = archive.rounds()
+    rounds.decide()
+    assert rounds.send() is False
+    (row,) = archive.sql("SELECT attempts, error, done_at FROM archive.alert_message")
+    assert (row[0], row[2]) == (1, None)
+    assert CANARY not in row[1]
+    archive.inbox.status = 200
+    assert archive.round() == []  # its time has not come
+    archive.sql("UPDATE archive.alert_message SET next_attempt_at = now()")
+    assert archive.round() == ["archiver: price failed"]
+    assert archive.round() == []
+
+
+def test_one_that_was_killed_while_it_sent_leaves_it_to_the_next(archive: Archive) -> None:
+    archive.runs(2, 3)
+    archive.rounds().decide()
+    assert archive.rounds()._kept.claim(600) is not None  # and then it is gone
+    assert archive.round() == []
+    archive.sql("UPDATE archive.alert_message SET claimed_until = now()")
+    assert archive.round() == ["archiver: price failed"]
+
+
+def test_a_channel_that_has_it_does_not_get_it_again(archive: Archive, hook: Inbox) -> None:
+    with mail_server() as mail:
+        archive.inbox.status = 500
+        to = (SecretStr(mail.url), SecretStr(archive.inbox.url))
+        archive.runs(2, 3)
+        archive.round(to=to)
+        assert mail.titles == ["archiver: price failed"]
+        assert "https://logs.example.com/archive/flows/" in mail.came[0][1]
+        archive.inbox.status = 200
+        archive.sql("UPDATE archive.alert_message SET next_attempt_at = now()")
+        archive.round(to=to)
+        assert (mail.titles, hook.titles) == (["archiver: price failed"], ["archiver: price failed"])
+
+
+def test_several_things_are_one_message(archive: Archive) -> None:
+    archive.runs(2, 2, ago=timedelta(days=30))
+    archive.runs(3)
+    archive.sql(
+        """UPDATE archive.checkpoint SET gaps = '[{"from": null, "to": "2026-01-01T00:00:00+00:00", "reason": "why"}]',
+        frontier = now() - interval '3 hours', failures_in_a_row = 4, last_error = 'no answer'"""
+    )
+    (title,) = archive.round()
+    assert title == "archiver: 3 problems (the archive of price is 2 h 50 min behind, …)"
+    body = archive.inbox.came[-1][1]
+    for words in ("failed 4 times in a row: no answer", "1 gap in the archive", "price failed"):
+        assert words in body
+
+
+def test_a_refused_login_is_one_alert_and_no_heart_beats(archive: Archive) -> None:
+    beating = SecretStr(archive.inbox.url.replace("json://", "http://"))
+    well = archive.rounds(heartbeat=beating)
+    well.decide()
+    well.beat()
+    assert archive.inbox.beats == 1
+    said = "integrator prod refused its username and password: no (it is not tried again for 900 s, or until …)"
+    behind = "failures_in_a_row = 40, frontier = now() - interval '9 h'"
+    archive.sql(f"UPDATE archive.checkpoint SET {behind}, last_error = '{said}'")
+    assert archive.round() == ["archiver: integrator prod refuses the login"]
+    well.decide()
+    well.beat()
+    assert archive.inbox.beats == 1
+    archive.sql("UPDATE archive.checkpoint SET failures_in_a_row = 0, last_error = NULL, frontier = now()")
+    assert archive.round() == ["archiver: over: integrator prod refuses the login"]
+
+
+def test_a_new_kind_of_error_in_a_run_that_succeeds(archive: Archive) -> None:
+    archive.runs(2, line=3, message="ERP: no such warehouse: WH-12")
+    assert archive.round() == ["archiver: price: a new kind of error (not_found)"]
+    assert "says: ERP: no such warehouse: WH-12" in archive.inbox.came[-1][1]
+    archive.runs(2, line=3, message="ERP: no such warehouse: WH-13")
+    assert archive.round() == []
+    archive.sql("UPDATE archive.error_group SET first_seen_at = first_seen_at - interval '2 days'")
+    assert archive.round() == []  # it is over when it is new no longer, and nobody has to hear of that
+    assert archive.sql("SELECT count(*) FROM archive.alert WHERE resolved_at IS NULL") == [(0,)]
+
+
+def test_a_flow_that_falls_silent(archive: Archive) -> None:
+    for day in range(30, 0, -1):
+        archive.runs(2, ago=timedelta(days=day))
+    assert archive.round() == []  # a day is usual
+    archive.sql("UPDATE archive.run SET created = created - interval '8 h', finished = finished - interval '8 h'")
+    assert archive.round() == ["archiver: price has not run for 1 d 8 h"]
+    archive.runs(2)
+    assert archive.round() == ["archiver: over: price has not run for 1 d 8 h"]
+
+
+def test_silence_by_a_fixed_time(archive: Archive) -> None:
+    archive.runs(2, ago=timedelta(hours=2))
+    assert archive.round() == []
+    assert archive.round(stale_after=timedelta(hours=1)) == ["archiver: price has not run for 2 h 1 min"]
+
+
+def test_the_learnt_ranges(archive: Archive) -> None:
+    """Four weeks of days; then lines fail that did not, and runs take long."""
+    archive.sql(
+        "INSERT INTO archive.flow_day (flow_key, day, runs, succeeded, failed, empty, lines, failed_lines,"
+        f" duration_p95) SELECT {archive.key}, current_date - n, 20, 20, 0, 0, 1000, 10 + n, 40"
+        " FROM generate_series(1, 27) n"
+    )
+    archive.runs(2, 2, 2, 2, 2, 2)
+    archive.sql("UPDATE archive.run SET line_count = 50, failed_line_count = 1")
+    assert archive.round() == []
+    archive.sql("UPDATE archive.run SET failed_line_count = 6, finished = created + interval '5 min'")
+    assert archive.round() == ["archiver: 2 problems (price: 12 % of the lines fail, …)"]
+    body = archive.inbox.came[-1][1]
+    assert "36 of the newest 300 lines failed; usually at most 3.4 % do" in body
+    assert "the newest five runs took 5 min (median); usually at most 40 s" in body
+    archive.sql("UPDATE archive.run SET failed_line_count = 1, finished = created + interval '30 s'")
+    assert archive.round() == ["archiver: 2 over (price: 12 % of the lines fail, …)"]
+    assert archive.round(error_rate=0.01, duration=timedelta(seconds=20)) == []  # cooling down
+    archive.later("1 hour")
+    assert archive.round(error_rate=0.01, duration=timedelta(seconds=20)) != []
+    assert archive.round(error_rate="off", duration="off") != []
+
+
+def test_a_flow_that_nobody_polls_any_more_has_no_open_alert(archive: Archive) -> None:
+    archive.runs(2, 3)
+    archive.round()
+    config = archive.config()
+    alone = Rounds(archive.engine, lambda: config, dict)
+    alone.decide()
+    assert archive.sql("SELECT count(*) FROM archive.alert WHERE resolved_at IS NULL") == [(1,)]
+    archive.sql("UPDATE archive.checkpoint SET next_due_at = now() - interval '2 days'")
+    alone.decide()
+    assert archive.sql("SELECT resolution FROM archive.alert") == [("nobody polls the flow any more",)]
+
+
+# --- channels ---
+
+
+def test_no_secret_in_what_a_channel_says() -> None:
+    refused = f"mailto://someone:{CANARY}@127.0.0.1:{free_port()}?from=a@example.com&to=b@example.com&mode=insecure"
+    nowhere = f"json://127.0.0.1:{free_port()}/{CANARY}?:key={CANARY}"
+    with mail_server() as mail:
+        wrong = mail.url.replace(CANARY, f"{CANARY}-wrong")
+        channels = Channels([SecretStr(url) for url in (refused, nowhere, wrong, mail.url)])
+        found = list(channels.send(Message("test", "t", "b")))
+    assert [bool(one.error) for one in found] == [True, True, True, False]
+    assert CANARY not in repr(found)
+    assert [one.channel for one in found][:2] == ["1 E-Mail 127.0.0.1", "2 JSON 127.0.0.1"]
+    assert CANARY not in beat(SecretStr(f"http://127.0.0.1:{free_port()}/{CANARY}")) != ""
+    with pytest.raises(ConfigError, match=r"alerts.to\[0\]: value \*\*\*: Apprise makes nothing of this nonsense"):
+        Channels([SecretStr(f"nonsense://{CANARY}")])
+
+
+# --- from the command line ---
+
+
+def test_a_mail_server_that_hangs_delays_no_poll(tmp_path: Path, database: str) -> None:
+    """And test, list and ack, as an operator uses them."""
+    flows = [replace(flow, failed=1.0) for flow in small_flows("price", runs=3, lines=3)]
+    with (
+        socket.create_server(("127.0.0.1", 0)) as hanging,
+        mail_server() as mail,
+        told(tmp_path, database, flows=flows, now=datetime.now(UTC)) as story,
+    ):
+        path = story.folder / "config.yaml"
+        document = json.loads(path.read_text())
+        stuck = f"mailto://127.0.0.1:{hanging.getsockname()[1]}?from=a@example.com&to=b@example.com&cto=2"
+        path.write_text(json.dumps({**document, "alerts": {"to": [stuck, mail.url]}}))
+        inject = """
+            import socket
+            from archiver.daemon import alerting
+            alerting.DECIDE, socket.getfqdn = 0.5, lambda name="": "localhost"
+        """
+        with daemon(story, inject=inject) as process:
+            wait_for(lambda: bool(story.query("SELECT FROM archive.alert_message WHERE attempts > 0")))
+            polls = story.server.counts["/logs"]
+            wait_for(lambda: story.server.counts["/logs"] > polls + 5)
+            wait_for(lambda: mail.titles == ["archiver: price failed 3 times in a row"])
+            assert stop(process) < 20
+        assert CANARY not in said(story)
+        shown = story.run("alerts", "list")
+        assert (shown.returncode, "price failed 3 times in a row" in shown.stdout) == (1, True)
+        (row,) = json.loads(story.run("alerts", "list", "--json").stdout)
+        assert (row["kind"], row["flow_name"], row["wants_attention"]) == ("failed", "price", True)
+        assert story.run("alerts", "ack", "4711").returncode == 2
+        done = story.run("alerts", "ack", str(row["alert_id"]), "--reason", "known")
+        assert (done.returncode, done.stdout) == (0, f"alert {row['alert_id']} is acknowledged\n")
+        assert story.run("alerts", "list").returncode == 0
+        path.write_text(json.dumps({**document, "alerts": {"to": [mail.url]}}))
+        tested = story.run("alerts", "test")
+        assert (tested.returncode, tested.stdout) == (0, "ok      1 E-Mail 127.0.0.1\n")
+        assert mail.titles[-1] == "archiver: this is a test"
+        path.write_text(json.dumps(document))
+        nobody = story.run("alerts", "test")
+        assert (nobody.returncode, "alerts.to: nobody is named" in nobody.stderr) == (2, True)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from archiver.cli import output, words
-from archiver.cli.call import WrongCall, archive, call_of, database
-from archiver.cli.options import OPERATE, AsJson, examples
+from archiver.cli.call import WrongCall, archive, call_of, database, one_form
+from archiver.cli.options import OPERATE, AsCsv, AsJson, examples
 from archiver.cli.output import Column
 from archiver.errors import ConfigError
 
@@ -60,21 +60,27 @@ def listed(
     *,
     every: Annotated[bool, typer.Option("--all", help="Also those that are over, of the last 90 days.")] = False,
     as_json: AsJson = False,
+    as_csv: AsCsv = False,
 ) -> int:
     """What is not well, newest first.
 
     Exit status 1 while there is anything that nobody has acknowledged. `archiver run` finds it out, and `archiver
     sync` where somebody is to be told.
     """
+    from archiver.queries.alerts import alert_columns as columns_of
     from archiver.queries.alerts import alerts as kept
     from archiver.queries.alerts import undelivered
 
+    one_form(as_json=as_json, as_csv=as_csv)
     call = call_of(context)
     with archive(context) as reader:
+        names = columns_of(reader)
         rows = kept(reader, every=every)
         waiting = undelivered(reader)
     if as_json:
         output.write_list(rows)
+    elif as_csv:
+        output.write_rows(names, rows)
     else:
         _print(rows, waiting, call.now)
     return 1 if any(row["wants_attention"] for row in rows) else 0

@@ -24,6 +24,11 @@ def alerts(reader: Reader, *, every: bool = False) -> list[Row]:
     return reader.rows(_ALERTS, every=every)
 
 
+def alert_columns(reader: Reader) -> list[str]:
+    """The names of their columns."""
+    return reader.columns(_ALERTS, every=False)
+
+
 def undelivered(reader: Reader) -> list[Row]:
     """Messages that could not be delivered so far."""
     return reader.rows(_WAITING)

@@ -3,23 +3,27 @@
     python -m benchmarks.replay --lines 2000000
 
 One flow with runs of 20 lines every five minutes, and one run with a tenth of all lines. The archive stays in the
-folder, outside the checkout; where it is there already, it is only read.
+folder, outside the checkout; where it is there already, or one that `benchmarks.reading` made, it is only read. What
+`work` is, benchmarks/reading/measure.py says; here it is that of the client, too.
 """
 
 from __future__ import annotations
 
 import argparse
+import http.client
+import json
 import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, NamedTuple, cast
+from urllib.parse import urlencode
 
 import psycopg
-import requests
 from pydantic import SecretStr
 
 from archiver import embedded, web
@@ -29,6 +33,7 @@ from archiver.store.partitions import Partitions
 
 TOKEN = "a-token-for-measuring"
 PER_RUN = 20
+MOST = 15  # milliseconds that a page may take
 END = datetime(2026, 1, 1, tzinfo=UTC)
 
 _RUNS = """
@@ -94,43 +99,93 @@ def served(dsn: str) -> Iterator[str]:
     engine.dispose()
 
 
-def measure(url: str, rounds: int) -> None:
-    """Prints milliseconds of each question: the first time, and the median and worst of the next ones."""
-    session = requests.Session()
-    session.headers["Authorization"] = f"Bearer {TOKEN}"
+class Example(NamedTuple):
+    """What is asked for: one flow, its longest run, a product, and what a great part of its lines has."""
 
-    def ask(**params: object) -> requests.Response:
-        asked = {"projectid": "p", "flowId": "f", "limit": 100, **params}
-        answer = session.get(f"{url}/logs", params={name: str(value) for name, value in asked.items()}, timeout=60)
-        assert answer.status_code == 200, answer.text
-        return answer
+    project_id: str
+    flow_id: str
+    run_id: str
+    sku: str
 
-    runs, lines = ask(log_type=1).json()["count"], ask(log_type=3).json()["count"]
-    long = ask(log_type=1, limit=1, page=runs - runs // 2 + 1).json()["results"][0]["filename_uuid"]
-    in_long = ask(log_type=3, original_filename_uuid=long).json()["count"]
-    print(f"{runs:,} runs, {lines:,} lines, {in_long:,} of them in one run; pages of 100")
-    sku = {"search_field.1": "sku", "search_value.1": "SKU-77"}
+
+_EXAMPLE = """
+    SELECT f.project_id, f.flow_id, (
+            SELECT filename_uuid FROM archive.run r WHERE r.flow_key = f.flow_key ORDER BY line_count DESC LIMIT 1
+        ), l.fields ->> 'sku'
+    FROM archive.flow f JOIN (
+        SELECT flow_key, fields FROM archive.line WHERE fields @> '{"currency": "TRY"}' OFFSET 1000 LIMIT 1
+    ) l USING (flow_key)
+"""
+
+
+class Client:
+    """Asks a server of this process. `work` counts what the processors did for it: here, and in the database."""
+
+    def __init__(self, url: str, dsn: str, example: Example, began: datetime) -> None:
+        self._http = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
+        self._dsn, self._began = dsn, began
+        self._always = {"projectid": example.project_id, "flowId": example.flow_id, "limit": 100}
+        self._servers: list[int] = []
+
+    def ask(self, **params: object) -> dict[str, Any]:
+        return cast("dict[str, Any]", json.loads(self._body(params)))
+
+    def _body(self, params: Mapping[str, object]) -> bytes:
+        query = urlencode({**self._always, **params})
+        self._http.request("GET", f"/logs?{query}", headers={"Authorization": f"Bearer {TOKEN}"})
+        answer = self._http.getresponse()
+        body = answer.read()
+        assert answer.status == 200, body
+        return body
+
+    def timed(self, **params: object) -> tuple[float, float]:
+        """Milliseconds that went by, and of work."""
+        began, before = time.perf_counter(), self._worked()
+        body = self._body(params)
+        took = (time.perf_counter() - began) * 1000
+        work = self._worked() - before
+        assert json.loads(body)["results"]
+        return took, work
+
+    def settle(self) -> None:
+        """Find the database's processes that answer us: the pool keeps them."""
+        with psycopg.connect(self._dsn) as connection:
+            rows = connection.execute("SELECT pid FROM pg_stat_activity WHERE backend_start > %s", [self._began])
+            self._servers = [row[0] for row in rows if row[0] != connection.info.backend_pid]
+
+    def _worked(self) -> float:
+        files = (Path(f"/proc/{server}/schedstat") for server in self._servers)
+        backends = sum(int(file.read_text().split()[0]) for file in files)
+        return time.process_time() * 1000 + backends / 1e6
+
+
+def measure(client: Client, example: Example, rounds: int) -> None:
+    """Prints milliseconds of each question: the first time, the median of the next ones, and of their work."""
+    runs, lines = client.ask(log_type=1)["count"], client.ask(log_type=3)["count"]
+    in_run = client.ask(log_type=3, original_filename_uuid=example.run_id)["count"]
+    print(f"{runs:,} runs and {lines:,} lines in the flow, {in_run:,} of them in one run; pages of 100")
+    sku = {"search_field.1": "sku", "search_value.1": example.sku}
     common = {"search_field.1": "currency", "search_value.1": "TRY"}
     questions: dict[str, tuple[dict[str, object], int]] = {
         "runs, first page": ({"log_type": 1}, 1),
         "runs, anywhere": ({"log_type": 1}, runs // 100),
         "lines, first page": ({"log_type": 3}, 1),
         "lines, anywhere": ({"log_type": 3}, lines // 100),
-        "lines of the long run, anywhere": ({"log_type": 3, "original_filename_uuid": long}, max(1, in_long // 100)),
+        "lines of the longest run, anywhere": (
+            {"log_type": 3, "original_filename_uuid": example.run_id},
+            max(1, in_run // 100),
+        ),
         "search of a SKU": ({"log_type": 3, **sku}, 1),
         "search of what every line has, page by page": ({"log_type": 3, **common}, -1),
     }
+    print("\n| question | first ms | ms | ms of work | at most |\n|---|---|---|---|---|")
     for name, (question, pages) in questions.items():
-        times = []
-        for turn in range(rounds):
-            page = turn + 1 if pages < 0 else 1 + turn * 7919 % pages
-            began = time.perf_counter()
-            answer = ask(page=page, **question)
-            times.append((time.perf_counter() - began) * 1000)
-            assert answer.json()["results"]
-        first, rest = times[0], times[1:]
-        print(f"{name:45} first {first:8.1f} ms   median {statistics.median(rest):6.1f}   worst {max(rest):7.1f}")
-    print(f"memory of this process at most: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
+        client.settle()
+        numbers = [turn + 1 if pages < 0 else 1 + turn * 7919 % pages for turn in range(rounds)]
+        (first, _), *rest = [client.timed(page=number, **question) for number in numbers]
+        took, work = (statistics.median(one) for one in zip(*rest, strict=True))
+        print(f"| {name} | {first:.1f} | {took:.1f} | {work:.1f} | {MOST}{' !' if work > MOST else ''} |", flush=True)
+    print(f"\nmemory of this process at most: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
 
 
 def main() -> int:
@@ -145,8 +200,11 @@ def main() -> int:
             (made,) = connection.execute("SELECT to_regclass('archive.flow_day') IS NOT NULL").fetchone() or (False,)
         if not made:
             make(dsn, asked.lines)
+        with psycopg.connect(dsn) as connection:
+            example = Example(*(connection.execute(_EXAMPLE.encode()).fetchone() or ()))
+            (began,) = connection.execute("SELECT clock_timestamp()").fetchone() or (None,)
         with served(dsn) as url:
-            measure(url, asked.rounds)
+            measure(Client(url, dsn, example, began), example, asked.rounds)
     return 0
 
 

@@ -20,9 +20,9 @@ from archiver.logs import Line, LogType, Page, parse_lines
 from archiver.store import Put, Visit, Writer
 from archiver.window import Ask, Listed, Sweep
 
-BATCH = 4000  # lines of a transaction, or a page more
+BATCH = 3000  # lines of a transaction, or a page more
 SECONDS = 1.0  # after which less than that is written
-AHEAD = 4  # pages for each connection, read and not yet written
+AHEAD = 3  # pages for each connection, read and not yet written
 SOME = 16  # pages that are read ahead also with few connections
 RUNS = 200  # of one transaction
 UNAVAILABLE = 3  # runs in a row without an answer: the Integrator is down, not the run

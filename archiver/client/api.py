@@ -171,7 +171,8 @@ class Client:
             if self._wire.closed:
                 raise self._wire.ended()
             if self._readers is None:
-                self._readers = ThreadPoolExecutor(self.connections, "client-pages")
+                # Some more than connections: while a thread reads what it fetched, another one has its connection.
+                self._readers = ThreadPoolExecutor(self.connections + 2, "client-pages")
             # With the caller's context, so that what is logged of the request names the pass that it belongs to.
             return self._readers.submit(copy_context().run, fetch, query)
 

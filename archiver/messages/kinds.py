@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 CLASSES_VERSION = 2  # of the rules below; a template is enough to apply them anew
 
@@ -99,7 +100,13 @@ _RULES = (
         """,
     ),
 )
-_COMPILED = tuple((name, re.compile("".join(map(str.strip, words.split("\n"))), re.ASCII)) for name, words in _RULES)
+
+
+@cache
+def _compiled() -> tuple[tuple[str, re.Pattern[str]], ...]:
+    """The rules, compiled when the first error is looked at: most commands never do, and all would pay for it."""
+    return tuple((name, re.compile("".join(map(str.strip, words.split("\n"))), re.ASCII)) for name, words in _RULES)
+
 
 CLASSES = (
     "validation",
@@ -117,7 +124,7 @@ CLASSES = (
 
 def class_of(template: str) -> str:
     """The class of a template's errors; `other` where no word of it is known."""
-    for name, words in _COMPILED:
+    for name, words in _compiled():
         if words.search(template):
             return name
     return "other"

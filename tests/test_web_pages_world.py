@@ -7,9 +7,11 @@ import csv
 import io
 import json
 import re
+import time
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from html import unescape
@@ -25,6 +27,7 @@ from archiver.queries import run_lines
 from archiver.queries.flow_runs import FlowRuns, Place, page_of_runs
 from archiver.queries.reader import reading
 from archiver.store import connect
+from archiver.web.room import TABLES
 from tests.conftest import new_database
 from tests.replay import TOKEN, replaying
 from tests.system.story import Story, small_flows, told
@@ -56,6 +59,9 @@ class Site:
         found = self.get(path).json()
         assert isinstance(found, list)
         return found
+
+    def key_of(self, flow_id: str) -> int:
+        return int(self.ask(f"SELECT flow_key FROM archive.flow WHERE flow_id = '{flow_id}'")[0][0])
 
     def ask(self, statement: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.database) as connection:
@@ -228,7 +234,7 @@ def test_every_link_leads_somewhere_and_nothing_hostile_gets_through(site: Site)
 def test_a_flow_tells_the_truth_about_its_runs(site: Site) -> None:
     flow = site.story.flows[0]
     truth = site.story.world.main_logs(flow.flow_id)
-    (key,) = site.ask(f"SELECT flow_key FROM archive.flow WHERE flow_id = '{flow.flow_id}'")[0]
+    key = site.key_of(flow.flow_id)
     rows = site.rows(f"/flows/{key}?since=all&format=json")
     assert {row["log_id"] for row in rows} == {row["id"] for row in truth}
     assert [row["started_at"] for row in rows] == sorted((row["started_at"] for row in rows), reverse=True)
@@ -279,6 +285,55 @@ def test_filters_that_mean_little_are_looked_for_among_so_many(site: Site, monke
             rounds += 1
     engine.dispose()
     assert rounds == len(site.story.world.main_logs(site.story.flows[0].flow_id)) // 5 + 1
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_tables_lead_to_what_they_leave_out(site: Site, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    monkeypatch.setattr("archiver.web.pages.tables.MOST", 10)
+    monkeypatch.setattr("archiver.web.pages.tables.BATCH", 4)
+    flow = site.story.flows[0]
+    path: str | None = f"/flows/{site.key_of(flow.flow_id)}?since=all&format={form}"
+    seen, answers = [], 0
+    while path:
+        answer = site.get(path)
+        rows = answer.json() if form == "json" else list(csv.DictReader(io.StringIO(answer.text)))
+        assert len(rows) <= 10
+        seen += [int(row["log_id"]) for row in rows]
+        path = answer.links.get("next", {}).get("url")
+        answers += 1
+    truth = site.story.world.main_logs(flow.flow_id)
+    assert len(seen) == len(truth)
+    assert set(seen) == {row["id"] for row in truth}
+    assert answers == -(-len(truth) // 10)
+
+
+def test_programs_are_answered_as_programs(site: Site) -> None:
+    answer = requests.get(f"{site.url}/flows/1?format=json", timeout=5, allow_redirects=False)
+    assert (answer.status_code, answer.json()["status"]) == (401, 401)
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    bearer = {"Authorization": f"Bearer {TOKEN}"}
+    assert requests.get(f"{site.url}/flows/1?format=json", headers=bearer, timeout=5).json()
+    assert site.get("/flows/99?format=csv", 404).json()["message"].startswith("The archive knows no flow")
+
+
+def test_only_some_tables_are_made_at_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("archiver.web.room.PATIENCE", 0.2)
+    with replaying(site.database) as url, ExitStack() as open_ones:
+        bearer = {"Authorization": f"Bearer {TOKEN}"}
+        ask = f"{url}/flows/1?since=all&format=json"
+        monkeypatch.setattr("archiver.web.pages.tables.json_rows", lambda rows: "[" + " " * 20_000_000 + "]")
+        slow = [
+            open_ones.enter_context(requests.get(ask, headers=bearer, stream=True, timeout=20)) for _ in range(TABLES)
+        ]
+        assert [one.status_code for one in slow] == [200] * TABLES
+        busy = requests.get(ask, headers=bearer, timeout=20)
+        assert (busy.status_code, busy.headers["Retry-After"]) == (503, "1")
+        assert requests.get(f"{url}/flows/1", headers=bearer, timeout=20).status_code == 200, "pages go on"
+        open_ones.close()
+        deadline = time.monotonic() + 20
+        monkeypatch.undo()
+        while requests.get(ask, headers=bearer, timeout=20).status_code != 200:
+            assert time.monotonic() < deadline, "the turns of those who went away never end"
 
 
 # --- a run ---

@@ -154,6 +154,9 @@ def _problem(request: Request, status: int, message: str, headers: Mapping[str, 
 
 
 def _is_api(request: Request) -> bool:
+    """Whether a program asks: for the API, or for a table of a page."""
+    if "format" in request.query_params:
+        return True
     path: str = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
     return path.startswith(API)
 

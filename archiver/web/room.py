@@ -15,19 +15,21 @@ import psycopg
 from sqlalchemy import Engine
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from archiver.config import Config, Web
 from archiver.queries import replay
 from archiver.queries.reader import Reader, transaction
 from archiver.store import translated
 from archiver.web.door import Door, Use
-from archiver.web.errors import NotAdmitted, TooLong, WrongQuestion
+from archiver.web.errors import Busy, NotAdmitted, TooLong, WrongQuestion
 from archiver.web.meters import Meters
-from archiver.web.workers import Workers
+from archiver.web.workers import PATIENCE, Workers
 
 STATEMENT = 5.0  # seconds that a statement may take
 FORM = 8 * 1024  # bytes of a form
 SLOW = 10.0  # seconds that a form may take to arrive
+TABLES = 2  # tables for programs that are made or fetched at once: each is in memory
 COOKIE = "archiver_session"
 
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,255}(?::\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::\d{1,5})?", re.ASCII)
@@ -48,6 +50,7 @@ class Room:
     door: Door = field(init=False)
     workers: Workers = field(default_factory=Workers)
     memory: replay.Memory = field(default_factory=replay.Memory)
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(TABLES))
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "door", Door(self.web.tokens, self.clock))
@@ -74,6 +77,14 @@ class Room:
                 yield Reader(driver)
         except psycopg.errors.QueryCanceled as exc:
             raise replay.TooBroad(f"the archive could not answer within {STATEMENT:g} s; ask for less") from exc
+
+    async def take_turn(self) -> None:
+        """Wait until a table may be made; it is to be released. Raises Busy."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self.turns.acquire()
+        except TimeoutError as exc:
+            raise Busy("Others are fetching tables; try again in a moment.", 1.0) from exc
 
     def admits(self, request: Request) -> bool:
         """Whether a request carries a token that opens, in its header or in the cookie of the pages."""
@@ -133,9 +144,31 @@ def endpoint(handler: Handler, *, guarded: bool = True) -> Endpoint:
             with translated():
                 return handler(room, request)
 
-        return await room.workers.run(work)
+        if "format" not in request.query_params:
+            return await room.workers.run(work)
+        await room.take_turn()
+        try:
+            return _Turn(await room.workers.run(work), room)
+        except BaseException:
+            room.turns.release()
+            raise
 
     return answer
+
+
+class _Turn(Response):
+    """A table on its way: the next one may begin when it is out."""
+
+    def __init__(self, table: Response, room: Room) -> None:
+        self._table = table
+        self._room = room
+        self.background = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._table(scope, receive, send)
+        finally:
+            self._room.turns.release()
 
 
 async def _form(request: Request) -> dict[str, str]:

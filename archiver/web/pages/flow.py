@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from archiver.queries import ErrorFilter, FlowRow, Reader, error_groups, flows, view_columns
+from archiver.queries import ErrorFilter, FlowRow, Reader, Row, error_groups, flows, view_columns
 from archiver.queries.flow_runs import (
     DRAWN,
     LOOKED_AT,
@@ -110,9 +111,16 @@ def _as_file(reader: Reader, asked: Asked, which: FlowRuns, form: str, table: st
     if table == "days":
         rows = days_of(reader, which.flow_key, which.since, which.until)
         return tables.answer(form, name, rows, view_columns(reader, "run_daily"))
-    found = page_of_runs(reader, which, tables.MOST)
-    more = asked.url(behind=place_word(found.more), format=form) if found.more else None
-    return tables.answer(form, name, found.rows, view_columns(reader, "run"), more)
+
+    def fetch(behind: Place | None, limit: int) -> tuple[list[Row], Place | None]:
+        return page_of_runs(reader, replace(which, behind=behind), limit)[:2]
+
+    runs = tables.Parts(fetch, which.behind)
+    return tables.answer(form, name, runs, view_columns(reader, "run"), lambda: _rest(asked, form, runs.more))
+
+
+def _rest(asked: Asked, form: str, more: Place | None) -> str | None:
+    return asked.url(behind=place_word(more), format=form) if more else None
 
 
 def _runs_picture(drawn: list[Drawn], request: Request, flow_key: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from starlette.requests import Request
@@ -10,7 +11,7 @@ from starlette.responses import RedirectResponse, Response
 from archiver.queries import Reader, Row, flows, runs_named, steps_of, view_columns
 from archiver.queries.one_log import file_of, files_of_run
 from archiver.queries.proof import times_of
-from archiver.queries.run_lines import LinePlace, LinesPage, RunLines, page_of_lines
+from archiver.queries.run_lines import LinePlace, RunLines, page_of_lines
 from archiver.web.errors import NotThere
 from archiver.web.pages import tables
 from archiver.web.pages.answers import page
@@ -140,10 +141,21 @@ def _as_file(reader: Reader, asked: Asked, one: Row, which: RunLines, form: str)
         return tables.answer(form, name, steps_of(reader, one), columns)
     if table == "files":
         return tables.answer(form, name, files_of_run(reader, one, tables.MOST))
-    lines: LinesPage = page_of_lines(reader, one, which, tables.MOST)
-    more = asked.url(behind=place_word(lines.more), format=form, table=table) if lines.more else None
+
+    def fetch(behind: LinePlace | None, limit: int) -> tuple[list[Row], LinePlace | None]:
+        return page_of_lines(reader, one, replace(which, behind=behind), limit)
+
+    def rest() -> str | None:
+        return asked.url(behind=place_word(lines.more), format=form, table=table) if lines.more else None
+
+    lines = tables.Parts(fetch, which.behind)
     if form == "json" and not table:
-        parts = {"steps": steps_of(reader, one), "lines": lines.rows, "details": files_of_run(reader, one, tables.MOST)}
-        return tables.json_answer(name, {**one, **parts, "more_lines": more})
+        parts = {
+            "steps": steps_of(reader, one),
+            "lines": tables.json_rows(lines),
+            "details": files_of_run(reader, one, tables.MOST),
+            "more_lines": rest(),
+        }
+        return tables.json_answer(name, {**one, **parts})
     columns = [*view_columns(reader, "line"), "file"]
-    return tables.answer(form, name, lines.rows, columns, more)
+    return tables.answer(form, name, lines, columns, rest)

@@ -36,7 +36,7 @@ def search_page(room: Room, request: Request) -> Response:
         which = _which(asked, known, by_status=True)
         is_asked = bool(which.criteria or which.statuses)
         if form:
-            rows = list(islice(search(reader, which, tables.MOST), tables.MOST)) if is_asked else []
+            rows = islice(search(reader, which, tables.MOST) if is_asked else (), tables.MOST)
             return tables.answer(form, "lines", rows, view_columns(reader, "line"))
         found = list(search(reader, which, limit + 1)) if is_asked else []
         names = field_names(reader)
@@ -82,7 +82,7 @@ def history_page(room: Room, request: Request) -> Response:
         known = flows(reader)
         which = _which(asked, known, by_status=False)
         if form:
-            rows = list(history(reader, which, tables.MOST)) if which.criteria else []
+            rows = history(reader, which, tables.MOST) if which.criteria else iter(())
             return tables.answer(form, "history", rows, [*view_columns(reader, "line"), *MORE])
         told = list(history(reader, which, limit + 1)) if which.criteria else []
         names = field_names(reader)

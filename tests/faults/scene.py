@@ -75,7 +75,7 @@ class Scene(Bench):
         faults.add(Telling())
         credentials = {USERNAME: canaries.PASSWORD}
         with serve(world, faults, credentials=credentials, **serving) as server:
-            _mark(server.api.tokens)
+            mark(server.api.tokens)
             loaded = config.load(_written(folder, "scene.yaml", server.base_url), {})
             _written(folder, "main-alone.yaml", server.base_url, levels=["main"], settle="1h", details="none")
             store = Store(connect(database), "test")
@@ -179,7 +179,7 @@ class Scene(Bench):
                 connection.execute(text(f"UPDATE archive.run SET first_seen_at = first_seen_at - {ago}"))
 
 
-def _mark(tokens: Tokens) -> None:
+def mark(tokens: Tokens) -> None:
     """Tokens of this server contain their canary."""
     issue = tokens.issue
 

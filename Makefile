@@ -14,7 +14,7 @@ help:
 	@echo "make demo    a make-believe Integrator, an embedded Postgres and the archiver, all in one (ARGS=--once)"
 	@echo "make test    every check and test that needs only Python"
 	@echo "make check   lint, types, architecture, pure tests: under a minute"
-	@echo "make bench   what the README claims, measured"
+	@echo "make bench   the archiver beside what else would do it, measured (ARGS=--quick; docs/benchmarks.md)"
 	@echo "make soak    the figures of the fault suite, then the daemon among faults, kills and restarts for the rest of MINUTES=20"
 	@echo "make real    software that is not ours reads the archive (ARGS='psql jdbc odbc frames dbt duckdb s3 superset browser')"
 
@@ -48,7 +48,7 @@ test: lint types contracts
 	@$(BIN)/pytest -n 2 --dist worksteal
 
 bench: $(VENV)/.dev
-	@$(BIN)/python -m benchmarks.ingest $(ARGS)
+	@$(BIN)/python -m benchmarks.race $(ARGS)
 
 # Four kill -9 and two restarts of Postgres a minute, unless ARGS says otherwise.
 soak: $(VENV)/.dev

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from archiver.cli import output, words
 from archiver.cli.call import Call, call_of
+from archiver.cli.changes import changes
 from archiver.cli.options import OPERATE, AsJson, examples
 from archiver.errors import ArchiverError, ConfigError, SchemaMismatch
 
@@ -34,8 +35,15 @@ class Finding(NamedTuple):
     message: str
 
 
-@one.command(rich_help_panel=OPERATE, epilog=examples("archiver check", "archiver check --json"))
-def check(context: typer.Context, *, as_json: AsJson = False) -> int:
+@one.command(rich_help_panel=OPERATE, epilog=examples("archiver check", "archiver check --diff"))
+def check(
+    context: typer.Context,
+    *,
+    diff: Annotated[
+        bool, typer.Option("--diff", help="Only tell what the configuration changes in the archive that there is.")
+    ] = False,
+    as_json: AsJson = False,
+) -> int:
     """Try everything out: configuration, database, logins, flows.
 
     Also the schema and the clocks; nothing in the archive is changed.
@@ -45,7 +53,8 @@ def check(context: typer.Context, *, as_json: AsJson = False) -> int:
     levels: set[str] = set()
 
     def noted() -> Iterator[Finding]:
-        for finding in findings(call_of(context)):
+        call = call_of(context)
+        for finding in (Finding(*one) for one in changes(call)) if diff else findings(call):
             levels.add(finding.level)
             yield finding
 

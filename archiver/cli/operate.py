@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -21,38 +22,67 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from archiver.archive import FlowReport
+    from archiver.config import Pasted
 
 work = typer.Typer()
 
 
-@work.command(rich_help_panel=OPERATE, epilog=examples("archiver init", "archiver --config /etc/archiver.yaml init"))
+@work.command(
+    rich_help_panel=OPERATE,
+    epilog=examples(
+        "archiver init",
+        "archiver init 'https://flow.entegrator.akinon.net:3000/logs?projectid=98765-9876&flowId=123456-12345'",
+        "archiver --config /etc/archiver.yaml init",
+    ),
+)
 def init(
     context: typer.Context,
     *,
+    urls: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[URL]...", help="Addresses of the Integrator: project and flow are taken out of them."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")] = False,
 ) -> None:
     """Write a first configuration, and say what to do next.
 
     It goes to ./config.yaml, or where --config or $ARCHIVER_CONFIG says.
     """
-    from archiver.config import example
+    from archiver.config import example, filled
 
     path = call_of(context).path
+    addresses = [_pasted(url) for url in urls or ()]
+    text = filled(example(), addresses) if addresses else example()
     try:
         with path.open("w" if force else "x", encoding="utf-8") as file:
-            file.write(example())
+            file.write(text)
     except FileExistsError:
         raise WrongCall(f"{path} is there already: edit it, or overwrite it with --force") from None
     except OSError as exc:
         raise WrongCall(f"{path} cannot be written: {exc.strerror}") from exc
     command = "archiver" if path == Path("config.yaml") else f"archiver --config {path}"
+    names = " and ".join(dict.fromkeys(re.findall(r"\$\{(\w+_(?:USERNAME|PASSWORD))\}", text)))
+    edit = (
+        "give its project a slug and its flows names"
+        if urls
+        else "put your project's id and slug and its flows into it"
+    )
     output.say(
         f"{path} is written. Next:\n"
-        "  1. put your project's id and slug and its flows into it\n"
-        "  2. export INTEGRATOR_USERNAME and INTEGRATOR_PASSWORD\n"
+        f"  1. {edit}\n"
+        f"  2. export {names}\n"
         f"  3. {command} check    tries everything out\n"
         f"  4. {command} run      archives from then on"
     )
+
+
+def _pasted(url: str) -> Pasted:
+    from archiver.config import pasted
+
+    try:
+        return pasted(url)
+    except ValueError as exc:
+        raise WrongCall(f"{words.clean(url.partition('?')[0])[:200]}: {exc}") from None
 
 
 @work.command(

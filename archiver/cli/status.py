@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
 one = typer.Typer()
 
+FORESIGHT = ("archive_bytes", "archive_bytes_per_day", "disk_days_left", "outrun_in_days")
 JUDGED = (
     "is_configured",
     "config_error",
+    *FORESIGHT,
     "condition",
     "is_well",
     "problems",
@@ -44,6 +46,7 @@ def status(context: typer.Context, *, flow: Flows = None, as_json: AsJson = Fals
     older configuration, because the file as it is now cannot be used.
     """
     from archiver import queries
+    from archiver.cli.foresight import foresight
 
     one_form(as_json=as_json, as_csv=as_csv)
     call = call_of(context)
@@ -53,7 +56,9 @@ def status(context: typer.Context, *, flow: Flows = None, as_json: AsJson = Fals
         rows = _rows(reader, config, flow or [])
         broken = _broken(reader)
         shares = queries.rate_shares(reader)
+        ahead = foresight(reader, config)
     for row in rows:
+        row.update(ahead.of(row["flow_key"]))
         row["config_error"] = "; ".join(broken) or None
     judged = [(row, _judge(row, call.now)) for row in rows]
     if as_json:
@@ -66,6 +71,7 @@ def status(context: typer.Context, *, flow: Flows = None, as_json: AsJson = Fals
     else:
         _print(judged, call.now)
         _print_shares(shares)
+        output.say(ahead.told(), "dim")
         for problem in broken:
             output.say(problem, "red")
     return 0 if all(health.is_well for _, health in judged) and not broken else 1

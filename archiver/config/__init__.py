@@ -15,6 +15,7 @@ from archiver.config.model import (
     Reporting,
     Web,
 )
+from archiver.config.pasted import Pasted, filled, pasted
 from archiver.config.reading import default, example, load
 from archiver.config.values import is_loopback
 from archiver.config.values import listen as listen_address
@@ -27,11 +28,14 @@ __all__ = [
     "Flow",
     "Integrator",
     "Logging",
+    "Pasted",
     "Reporting",
     "Web",
     "default",
     "example",
+    "filled",
     "is_loopback",
     "listen_address",
     "load",
+    "pasted",
 ]

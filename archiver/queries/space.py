@@ -16,6 +16,20 @@ _SPACE = """
 """
 
 
+_OUTRUN = """
+    SELECT flow_key, flow_name, (source ->> 'retention')::float8 / 1e6 / 86400
+        - extract(epoch FROM now() - frontier)::float8 / 86400 AS days
+    FROM archive.checkpoint JOIN archive.flow USING (flow_key)
+    WHERE source ->> 'retention' IS NOT NULL AND frontier IS NOT NULL
+"""
+
+
+def outrun(reader: Reader) -> dict[int, tuple[str, float]]:
+    """By flow: its name, and the days after which the Integrator would drop runs that nobody has read, were the flow
+    not polled any more. Of how long it keeps them only what it has shown is known."""
+    return {row["flow_key"]: (row["flow_name"], row["days"]) for row in reader.rows(_OUTRUN)}
+
+
 def space(reader: Reader, folder: Path | None) -> Space:
     """`folder`: where the database's files are, where that is on this machine."""
     (row,) = reader.rows(_SPACE)

@@ -1,0 +1,50 @@
+"""How long the disk will do, and how long the archiver may be away."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from archiver.cli import words
+
+if TYPE_CHECKING:
+    from archiver.config import Config
+    from archiver.queries import Reader
+    from archiver.signs import Space
+
+
+class Foresight(NamedTuple):
+    """`outrun`: by flow its name, and the days after which the Integrator would drop what nobody has read."""
+
+    space: Space
+    outrun: Mapping[int, tuple[str, float]]
+
+    def of(self, flow_key: int | None) -> dict[str, Any]:
+        """What a flow's row says of it; the numbers of the archive are the same for all."""
+        growth, days = self.space.growth, self.space.days_left
+        outrun = None if flow_key is None else self.outrun.get(flow_key)
+        return {
+            "archive_bytes": self.space.size,
+            "archive_bytes_per_day": None if growth is None else round(growth),
+            "disk_days_left": None if days is None else round(days, 1),
+            "outrun_in_days": None if outrun is None else round(outrun[1], 2),
+        }
+
+    def told(self) -> str:
+        """In a line or two for people."""
+        text = f"the archive has {words.size(self.space.size)}"
+        if self.space.growth is not None:
+            text += f", and {words.size(round(self.space.growth))} more a day"
+        if self.space.free is not None:
+            text += f"; {words.size(self.space.free)} are free"
+            text += "" if self.space.days_left is None else f", enough for {self.space.days_left:,.0f} days"
+        if self.outrun:
+            name, days = min(self.outrun.values(), key=lambda one: one[1])
+            text += f"\nwithout a poll the Integrator would drop unread runs after {days:,.1f} days ({name} first)"
+        return text
+
+
+def foresight(reader: Reader, config: Config) -> Foresight:
+    from archiver.queries.space import outrun, space
+
+    return Foresight(space(reader, config.data_dir if config.database.url is None else None), outrun(reader))

@@ -14,7 +14,10 @@ from pathlib import Path
 from archiver import embedded
 from tests.real.place import Failed, Place, Skipped, run
 
-PROBES = ("psql", "pgbouncer", "jdbc", "odbc", "frames", "dbt", "duckdb", "superset", "browser", "image")
+PROBES = (
+    *("psql", "pgbouncer", "jdbc", "odbc", "frames", "dbt", "duckdb", "superset", "browser"),
+    *("image", "hosts", "manifests"),
+)
 HOME = Path(os.environ.get("ARCHIVER_REAL_HOME", "build/real")).absolute()
 ROLE = "bi_reader"
 DAYS = "7"

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archiver.detail import Detail, Limits, unpack
+from archiver.detail import Detail, Limits, contents, unpack
 
 DOCUMENT = '{"error": "Fiyat güncellenemedi", "status": 400, "price": 12.50}'
 
@@ -285,3 +285,15 @@ def test_any_damage_is_survived(seed: bytes, damage: list[tuple[int, int, str]])
     assert is_whole(detail, bytes(data))
     if detail.document is not None:
         json.loads(detail.document)
+
+
+def test_the_contents_of_a_kept_file_can_always_be_had() -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as zipped:
+        zipped.writestr("a.json", b'{"a": 1}')
+        zipped.writestr("b.txt", b"b" * 1000)
+    body = packed.getvalue()
+    assert contents(b"as it came", "response") == [b"as it came"]
+    assert contents(b"no zip", "zip") == [b"no zip"]
+    assert contents(body, "zip") == [b'{"a": 1}', b"b" * 1000]
+    assert contents(body, "zip", Limits(total=100)) == [b'{"a": 1}', body]

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archiver.errors import PageUnreadable
+from archiver.errors import ConfigError, LoginRefused, PageUnreadable, SourceUnavailable
 from archiver.logs import (
     FIELDS,
     Line,
@@ -22,6 +22,7 @@ from archiver.logs import (
     canonical,
     field_names,
     load_exact,
+    parse,
     parse_line,
     parse_lines,
     parse_page,
@@ -30,6 +31,7 @@ from archiver.logs import (
     render,
 )
 from archiver.logs.exact import RAW
+from archiver.logs.times import from_micros, micros, to_milliseconds
 
 SUB_FLOW: Row = {
     "created": "2023-06-23T11:33:17.898+00:00",
@@ -295,3 +297,29 @@ def test_canonical_time_sorts_as_it_reads() -> None:
     moments = [datetime(2023, 6, 23, 11, 33, second, micro, UTC) for second in (17, 18) for micro in (0, 5, 890, 900)]
     assert sorted(map(canonical, moments)) == [canonical(moment) for moment in sorted(moments)]
     assert load_exact("1.5") == 1.5
+
+
+def test_values_that_do_not_fit_their_columns_are_kept_beside_them() -> None:
+    """Numbers out of range, names that are too long for an index, other ends of a line."""
+    row = {"id": 1, "row_num": 2**40, "filename_uuid": "u" * 5000, "triggered_by": "me@example.com\r\n"}
+    line = parse_line(row)
+    assert (line.row_num, line.filename_uuid, line.triggered_by) == (None, None, "me@example.com")
+    assert render(line) == row
+
+
+def test_a_new_shape_is_parsed_also_when_no_more_are_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(parse, "_plans", dict.fromkeys(range(10_000)))
+    row = {"id": 7, "state": "3", "status": 2}
+    assert render(parse_line(row)) == row
+    assert len(parse._plans) == 10_000
+
+
+def test_times_as_numbers_and_back() -> None:
+    moment = "2026-01-02T03:04:05.678+00:00"
+    assert from_micros(micros(moment)) == moment
+    assert to_milliseconds(moment) == "1767323045678"
+    assert LoginRefused("refused", 3.0).seconds == 3.0
+    assert ConfigError(["a", "b"]).problems == ("a", "b")
+    assert SourceUnavailable("down", 503).status == 503

@@ -291,3 +291,8 @@ documents = st.recursive(
 def test_any_document_is_taken(value: object) -> None:
     found = message_in_document(json.dumps(value))
     assert found is None or found.strip()
+
+
+@pytest.mark.parametrize("text", ["{no json}", '["\ud800"]', "[1, 2"])
+def test_what_only_looks_like_json_is_the_message_itself(text: str) -> None:
+    assert message_of(json.dumps({"message": text})) == text

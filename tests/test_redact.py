@@ -10,7 +10,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from archiver.logs import Page, parse_line, parse_run, render
-from archiver.redact import MASK, NEEDED, has, mask_document, mask_page, mask_row, mentions, rule, spellings
+from archiver.redact import (
+    MASK,
+    NEEDED,
+    fields_with,
+    has,
+    mask_document,
+    mask_page,
+    mask_row,
+    mentions,
+    rule,
+    spellings,
+)
 
 ORDER = {
     "email": "a@b.c",
@@ -117,6 +128,7 @@ def test_without_rules_nothing_changes(row: dict[str, Any]) -> None:
     assert mask_row(row, ()) is row
     page = Page([row], 1, 1)
     assert mask_page(page, ()) is page
+    assert mask_page(page, ("id",)) == Page([{"id": MASK}], 1, None, None)
 
 
 def test_a_document_keeps_the_digits_of_its_numbers() -> None:
@@ -152,3 +164,17 @@ def test_bytes_that_are_no_json_may_mention_it() -> None:
     assert mentions("… Ayşe …".encode(), "Ayşe")
     assert mentions(rb"{broken: \"Ay\u015fe\"", "Ayşe")
     assert not mentions(b"nobody", "Ayşe")
+
+
+def test_nothing_to_mask_leaves_the_page_itself() -> None:
+    page = Page([{"id": 1}], 1, None, None)
+    assert mask_page(page, ()) is page
+    assert mask_page(page, ("id",)) == Page([{"id": MASK}], 1, None, None)
+
+
+def test_a_value_may_stand_in_lists_of_lists() -> None:
+    assert has({"a": [{"sku": [["x"], 1]}]}, "sku", ["x"])
+    assert not has({"a": [{"sku": [["y"], 1]}]}, "sku", ["x"])
+    assert not has("x", "sku", ["x"])
+    assert not fields_with({"sub_flows": [{"sku": "x"}]}, "sku", ["x"])
+    assert fields_with({"sku": "x"}, "sku", ["x"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -332,3 +333,49 @@ def test_a_page_that_falls_short_in_the_middle_does_not_end_the_list(count: int 
             break
     assert walk.outcome is Outcome.ENDED or walk.reach is not None
     assert seen == {mark.id for mark in rows if mark.id % 17}
+
+
+# --- what the worlds above come by only now and then ---
+
+
+def test_a_source_that_ignores_the_page_size_is_walked_without_links() -> None:
+    walk = Walk.begin(lateness=LATENESS, floor=0)
+    walk = walk.take(Ask(100, 1), Answer(_marks(*range(150, 0, -1)), 150), (), 1000 * SECOND)
+    assert walk.outcome is Outcome.GOING
+    assert walk.reason == "the page size cannot be chosen"
+    assert walk.ask() == Ask(100, 1)
+
+
+def test_a_list_in_no_order_that_always_brings_news_certifies_nothing() -> None:
+    walk = Walk.begin(lateness=0, floor=0, order=Order.ARBITRARY)
+    for number in range(100):
+        if walk.outcome is not Outcome.GOING:
+            break
+        answer = Answer([Mark(1000 + number, number * SECOND)], 1) if walk.ask().page == 1 else Answer([], 1)
+        walk = walk.take(walk.ask(), answer, (), 1000 * SECOND)
+    assert walk.outcome is Outcome.UNCERTIFIED
+    assert "no order" in walk.reason
+
+
+def test_a_walk_says_how_far_it_reaches_only_where_the_order_is_known() -> None:
+    rows = _marks(*range(100_000, 0, -1000))
+    begun = Walk.begin(lateness=0, floor=0)
+    assert begun.reach is None
+    known = replace(begun, order=Order.NEWEST_FIRST, probe=Probe(rows=1000, steps=1000, falls=True))
+    assert known.reach is None
+    walk = known.take(Ask(100, 1), Answer(rows, 1000), (), 200_000 * SECOND)
+    assert walk.reach == rows[-1].created + 1
+
+
+def test_a_sweep_that_has_ended_stays_as_it_is() -> None:
+    sweep = Sweep().take(Listed([], 0))
+    assert sweep.ended
+    assert sweep.take(Listed([1], 1)) is sweep
+    assert sweep.asks(4) == []
+
+
+def test_a_walk_gives_up_at_last() -> None:
+    walk = replace(Walk.begin(lateness=0, floor=0), restarts=1000, border=tuple(_marks(9, 7)))
+    assert walk._begin_again().outcome is Outcome.UNCERTIFIED
+    loose = replace(Walk.begin(lateness=0, floor=0)._loosen("no links"), rounds=1000, before=Tally(), tally=Tally(1, 1))
+    assert "no two walks agreed" in loose._compare(Outcome.ENDED).reason

@@ -269,14 +269,11 @@ class Walk:
 
     def _end(self) -> Walk:
         """The end of the list. In no order, rows may have moved past the walk: a second one has to bring no news."""
-        order = self.order
-        if order is Order.UNKNOWN and self.probe.enough:
-            order = self.probe.verdict(backward=self.backward)
-        if order is not Order.ARBITRARY or (self.rounds and not self.news):
-            return replace(self, outcome=Outcome.ENDED, order=order)
+        if self.order is not Order.ARBITRARY or (self.rounds and not self.news):
+            return replace(self, outcome=Outcome.ENDED)
         if self.rounds + 1 >= ROUNDS:
             return self._fail("the list is in no order, and every walk brings new rows")
-        return replace(self._restart(), order=order, rounds=self.rounds + 1, news=False)
+        return replace(self._restart(), rounds=self.rounds + 1, news=False)
 
     def _retry(self, ask: Ask, answer: Answer) -> Walk:
         """Ask again nearer to the head; or further out, where the list has grown by more than a window."""

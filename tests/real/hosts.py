@@ -101,7 +101,7 @@ class Host:
         for line in self._log.read_text().splitlines() if self._log.exists() else ():
             with suppress(ValueError):
                 said = json.loads(line)
-                found += said.get("event") == "turn" and not said.get("errors")
+                found += said.get("event") == "pass" and not said.get("errors")
         return found
 
     def tail(self) -> str:

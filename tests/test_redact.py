@@ -128,7 +128,7 @@ def test_without_rules_nothing_changes(row: dict[str, Any]) -> None:
     assert mask_row(row, ()) is row
     page = Page([row], 1, 1)
     assert mask_page(page, ()) is page
-    assert mask_page(page, ("id",)) == Page([{"id": MASK}], 1, None, None)
+    assert mask_page(page, ("sku",)) == Page([{"sku": MASK}], 1, None, None)
 
 
 def test_a_document_keeps_the_digits_of_its_numbers() -> None:
@@ -167,9 +167,9 @@ def test_bytes_that_are_no_json_may_mention_it() -> None:
 
 
 def test_nothing_to_mask_leaves_the_page_itself() -> None:
-    page = Page([{"id": 1}], 1, None, None)
+    page = Page([{"sku": "x"}], 1, None, None)
     assert mask_page(page, ()) is page
-    assert mask_page(page, ("id",)) == Page([{"id": MASK}], 1, None, None)
+    assert mask_page(page, ("sku",)) == Page([{"sku": MASK}], 1, None, None)
 
 
 def test_a_value_may_stand_in_lists_of_lists() -> None:

@@ -188,7 +188,7 @@ def _story(story: Story, hosts: Sequence[Host], config: Path, clock: Clock) -> s
     cut, moved, calm, spare = hosts
     for host in (cut, moved, calm):
         host.start(config)
-    _wait(lambda: all(host.turns() > 3 for host in (cut, moved, calm)), 60, "three hosts at work", hosts)
+    _wait(lambda: all(host.turns() > 3 for host in (cut, moved, calm)), 150, "three hosts at work", hosts)
     cut.cut()
     _wait(lambda: not _held_by(story, cut), LEASE + 15, "the leases of the host that is cut off given up", hosts)
     before = dict(story.query(_PASSES))

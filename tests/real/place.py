@@ -49,7 +49,7 @@ class Place:
         """Run the archiver on this archive; its standard output."""
         return run([sys.executable, "-m", "archiver", "--config", str(self.config), *arguments])
 
-    def venv(self, name: str, *packages: str) -> Path:
+    def venv(self, name: str, *packages: str, newest: str = NEWEST) -> Path:
         """A virtual environment of its own with these packages; its python. Made once, kept in `home`."""
         folder = self.home / f"venv-{name}"
         python = folder / "bin" / "python"
@@ -63,7 +63,7 @@ class Place:
             run([base, "-m", "venv", str(folder)])
             run([str(python), "-m", "pip", "install", "--quiet", "uv"])
             uv = [str(folder / "bin" / "uv"), "pip", "install", "--quiet", "--python", str(python)]
-            run([*uv, "--exclude-newer", NEWEST, *packages], environ=environ)
+            run([*uv, "--exclude-newer", newest, *packages], environ=environ)
         except Failed as exc:
             raise Skipped(f"{' '.join(packages)} cannot be installed: {exc}") from exc
         wanted.write_text(json.dumps(list(packages)))

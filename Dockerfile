@@ -4,7 +4,7 @@
 #   docker build --build-arg EXTRAS=all --tag archiver .
 
 FROM python:3.13-slim AS build
-ARG EXTRAS=embedded,web
+ARG EXTRAS=alerts,embedded,web
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY archiver archiver

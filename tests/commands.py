@@ -71,7 +71,7 @@ def in_shell(text: str) -> Iterator[list[str]]:
 
 
 def _words(text: str) -> list[str]:
-    text = text.replace("…", "X")
+    text = text.replace("…", "X").split(')"')[0]
     try:
         return shlex.split(text)
     except ValueError:  # a quote that the next line ends, or the end of a $(…)

@@ -50,7 +50,7 @@ def defects(folder: Path, dsn: str, count: int, seed: int) -> list[str]:
         some = min(AT_ONCE, count - planted)
         flows = small_flows("price", "stock", **habits)
         with new_database(dsn) as database, told(folder, database, flows=flows, now=datetime.now(UTC)) as story:
-            story.run("sync")
+            story.run("sync", timeout=600)
             expected = plant(database, some, seed + planted)
             said = json.loads(story.run("verify", "--json", timeout=600).stdout)
         known = {one[1:] for one in expected}

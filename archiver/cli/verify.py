@@ -219,9 +219,13 @@ def _shown() -> Iterator[Callable[[str, int, int], None]]:
 
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}", markup=False))
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("…", total=None)
+        task, before = bar.add_task("…", total=None), ""
 
         def tell(text: str, done: int, total: int) -> None:
-            bar.update(task, total=max(total, done) if total else None, completed=done, description=words.clean(text))
+            nonlocal before
+            if text != before:
+                before = text
+                bar.reset(task, total=total or None, completed=done, description=words.clean(text))
+            bar.update(task, total=max(total, done) if total else None, completed=done)
 
         yield tell

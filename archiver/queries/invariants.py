@@ -68,8 +68,12 @@ INVARIANTS = (
             GROUP BY 1, 2
         ) l USING (flow_key, run_id)
         CROSS JOIN LATERAL (SELECT coalesce(have, 0) AS have) counted(number)
+        CROSS JOIN LATERAL (
+            SELECT count(*) FROM archive.finding f WHERE f.flow_key = r.flow_key AND f.run_log_id = r.log_id
+                AND f.kind = 'lost' AND f.log_type = 3 AND f.cleared_at IS NULL
+        ) known(lost)
         JOIN archive.checkpoint c USING (flow_key)
-        WHERE number > want OR (number < want AND NOT r.went AND c.tombstones = 0)""",
+        WHERE number > want OR (number < want - lost AND NOT r.went AND c.tombstones = 0)""",
     ),
     Invariant(
         3,
@@ -125,9 +129,11 @@ INVARIANTS = (
         f"""SELECT flow_key, log_type, log_id, CASE
             WHEN body IS NULL THEN 'it is stored, and has no bytes'
             WHEN sha256 IS NULL THEN 'it has bytes, and no SHA-256' ELSE 'its length is not what was noted' END
-        FROM archive.detail WHERE {_FLOWS} AND (CAST(:since AS timestamptz) IS NULL OR run_created >= :since)
+        FROM archive.detail d WHERE {_FLOWS} AND (CAST(:since AS timestamptz) IS NULL OR run_created >= :since)
             AND ((outcome = 'stored' AND body IS NULL) OR (body IS NOT NULL AND sha256 IS NULL)
-                OR length(body) <> byte_size)""",
+                OR length(body) <> byte_size)
+            AND NOT EXISTS (SELECT FROM archive.gap g WHERE g.flow_key = d.flow_key AND g.kind = 'corrupt_file'
+                AND g.log_type = d.log_type AND g.log_id = d.log_id AND g.acknowledged_at IS NOT NULL)""",
     ),
     Invariant(
         7,
@@ -184,6 +190,18 @@ class Selfcheck:
         with read_only(self._engine) as connection:
             rows = connection.execute(text(f"{numbered} ORDER BY 1, 2, 3 LIMIT {EXAMPLES}"), self._bind).all()
         return (rows[0][4] if rows else 0), [Violation(*row[:4]) for row in rows]
+
+    def accepted(self) -> frozenset[tuple[int, str, int, int]]:
+        """What is damaged and was accepted: flow, kind, type and id."""
+        with read_only(self._engine) as connection:
+            rows = connection.execute(
+                text(
+                    f"SELECT flow_key, kind, log_type, log_id FROM archive.gap WHERE {_FLOWS}"
+                    " AND kind IN ('corrupt', 'corrupt_file') AND acknowledged_at IS NOT NULL"
+                ),
+                self._bind,
+            ).all()
+        return frozenset((row[0], row[1], row[2], row[3]) for row in rows)
 
     def _keyed(self, statement: str, after: Sequence[Any], most: int, **bind: Any) -> list[Any]:
         with read_only(self._engine) as connection:

@@ -54,30 +54,58 @@ def check_self(
 ) -> list[Broken]:
     """All invariants, broken or not. `damage` hears of each log and file that is damaged, with its flow."""
     ask = Selfcheck(engine, flow_keys, since)
+    look = _Look(ask, ask.accepted(), progress, damage)
     answers: list[Broken] = []
     for invariant in INVARIANTS:
         progress(Looked(invariant.name, 0))
         count, examples = ask.violations(invariant)
         answer = Broken(invariant.number, invariant.name, count, examples)
         if invariant.number == 6:
-            _files(ask, answer, progress, damage)
+            look.files(answer)
         answers.append(answer)
     rows = Broken(6, "the hash of a stored log matches what is stored of it")
-    _rows(ask, rows, progress, damage)
+    look.rows(rows)
     return sorted([*answers, rows], key=lambda one: one.number)
 
 
-Damage = Callable[[int, Finding], None]
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Checksums. What somebody has accepted is told to `damage`, and breaks nothing."""
 
+    ask: Selfcheck
+    accepted: frozenset[tuple[int, str, int, int]]
+    progress: Callable[[Looked], None]
+    damage: Callable[[int, Finding], None]
 
-def _files(ask: Selfcheck, answer: Broken, progress: Callable[[Looked], None], damage: Damage) -> None:
-    done, after = 0, (LOWEST, LOWEST, LOWEST)
-    while keys := ask.file_keys((max(after[0], -(2**31)), max(after[1], -(2**15)), after[2]), FILES):
-        for (flow_key, log_type, log_id), what in _broken(keys, ask):
-            answer.add(Violation(flow_key, log_type, log_id, what))
-            damage(flow_key, Finding("file", log_type, log_id, Verdict.CORRUPT, what))
-        done, after = done + len(keys), keys[-1]
-        progress(Looked("files", done))
+    def files(self, answer: Broken) -> None:
+        done, after = 0, (-(2**31), -(2**15), LOWEST)
+        while keys := self.ask.file_keys(after, FILES):
+            for (flow_key, log_type, log_id), what in _broken(keys, self.ask):
+                self._note(answer, flow_key, Finding("file", log_type, log_id, Verdict.CORRUPT, what))
+            done, after = done + len(keys), keys[-1]
+            self.progress(Looked("files", done))
+
+    def rows(self, answer: Broken) -> None:
+        ask = self.ask
+        kinds: tuple[tuple[str, int, Any, Any, bool], ...] = (
+            ("run", 1, ask.run_keys, ask.runs, True),
+            ("step", 2, ask.step_keys, ask.steps, True),
+            ("line", 3, ask.line_keys, ask.lines, False),
+        )
+        for level, log_type, keys_after, read, flow_first in kinds:
+            done = 0
+            after = (-(2**31), LOWEST) if flow_first else (LOWEST, -(2**31))
+            while keys := keys_after(after, ROWS):
+                for flow_key, log_id, created, what in _changed(keys, read, flow_first=flow_first):
+                    found = Finding(level, log_type, log_id, Verdict.CORRUPT, what, created=created)
+                    self._note(answer, flow_key, found)
+                done, after = done + len(keys), keys[-1]
+                self.progress(Looked(f"{level}s", done))
+
+    def _note(self, answer: Broken, flow_key: int, found: Finding) -> None:
+        self.damage(flow_key, found)
+        if (flow_key, found.kind, found.log_type, found.log_id) not in self.accepted:
+            answer.add(Violation(flow_key, found.log_type, found.log_id, found.what))
 
 
 def _broken(keys: Sequence[tuple[int, int, int]], ask: Selfcheck) -> Iterator[tuple[tuple[int, int, int], str]]:
@@ -89,23 +117,6 @@ def _broken(keys: Sequence[tuple[int, int, int]], ask: Selfcheck) -> Iterator[tu
             return
         for half in (keys[: len(keys) // 2], keys[len(keys) // 2 :]):
             yield from _broken(half, ask)
-
-
-def _rows(ask: Selfcheck, answer: Broken, progress: Callable[[Looked], None], damage: Damage) -> None:
-    kinds: tuple[tuple[str, int, Any, Any, bool], ...] = (
-        ("run", 1, ask.run_keys, ask.runs, True),
-        ("step", 2, ask.step_keys, ask.steps, True),
-        ("line", 3, ask.line_keys, ask.lines, False),
-    )
-    for level, log_type, keys_after, read, flow_first in kinds:
-        done = 0
-        after = (-(2**31), LOWEST) if flow_first else (LOWEST, -(2**31))
-        while keys := keys_after(after, ROWS):
-            for flow_key, log_id, created, what in _changed(keys, read, flow_first=flow_first):
-                answer.add(Violation(flow_key, log_type, log_id, what))
-                damage(flow_key, Finding(level, log_type, log_id, Verdict.CORRUPT, what, created=created))
-            done, after = done + len(keys), keys[-1]
-            progress(Looked(f"{level}s", done))
 
 
 Read = Callable[[Sequence[tuple[int, int]]], Iterable[tuple[int, Run | Step | Line]]]

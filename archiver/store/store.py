@@ -88,7 +88,7 @@ FROM archive.checkpoint c WHERE flow_key = %(flow_key)s
 """
 _VISITS = """
 SELECT log_id, coalesce(filename_uuid, original_filename_uuid) AS run_id, created, archive_state, state,
-    (status = 3 OR EXISTS (SELECT FROM archive.step s
+    (status = 3 OR failed_line_count > 0 OR EXISTS (SELECT FROM archive.step s
         WHERE s.flow_key = r.flow_key AND s.run_log_id = r.log_id AND s.status = 3)) IS TRUE AS is_failed,
     lines_walk AS sweep, visits, extract(epoch FROM now() - first_seen_at)::float8 AS age, source_line_count,
     sealed_at IS NOT NULL AS was_sealed, error

@@ -172,6 +172,19 @@ def test_a_sealed_run_is_looked_at_once_more_after_a_day(bench: Bench) -> None:
     assert bench.one("SELECT visit_at IS NULL FROM archive.run")
 
 
+@pytest.mark.parametrize("settle", [timedelta(0), timedelta(days=1)])
+def test_lines_that_were_going_on_when_their_run_had_finished_are_read_again(bench: Bench, settle: timedelta) -> None:
+    bench.world.insert(FLOW, 1, main_log(1))
+    bench.world.insert(FLOW, 3, line_log(10, 1, state=2, status=1), line_log(11, 1))
+    bench.turn(settle=settle)
+    bench.world.update(FLOW, 3, 10, state=3, status=2)
+    with bench.store.engine.begin() as connection:
+        connection.execute(text("UPDATE archive.run SET visit_at = now()"))
+    bench.turn(settle=settle)
+    assert bench.states() == {1: "sealed"}
+    assert bench.all("SELECT state, status FROM archive.line ORDER BY log_id") == [(3, 2), (3, 2)]
+
+
 def zipped(document: bytes, name: str = "log.json") -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:

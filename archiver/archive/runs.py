@@ -117,12 +117,13 @@ def fetch_lines(turn: Turn) -> bool:
 def settle(turn: Turn, visit: Visit) -> None:
     """Some time after: has the run changed, are there more lines? Then seal it, and look once more after a day.
 
-    The lines of a failed run are read again: their files may have been stored late.
+    The lines of a failed run are read again, for their files may have been stored late; and so are those of a run that
+    had finished before some of its lines had.
     """
     then = Then("sealed", None if visit.was_sealed else DAY)
     if visit.run_id is not None and not visit.sweep:
         reread(turn, visit)
-    if _has_lines(turn, visit) and (visit.is_failed or visit.sweep or not _same_count(turn, visit)):
+    if _has_lines(turn, visit) and (visit.is_failed or visit.sweep or _may_have_changed(turn, visit)):
         read_lines(turn, [visit], then)
         return
     with turn.store.writing(turn.lease) as writer:
@@ -131,6 +132,10 @@ def settle(turn: Turn, visit: Visit) -> None:
 
 def _has_lines(turn: Turn, visit: Visit) -> bool:
     return "line" in turn.flow.levels and visit.run_id is not None
+
+
+def _may_have_changed(turn: Turn, visit: Visit) -> bool:
+    return turn.store.has_unfinished_lines(turn.flow_key, visit.run_id or "") or not _same_count(turn, visit)
 
 
 def _same_count(turn: Turn, visit: Visit) -> bool:

@@ -228,6 +228,15 @@ class Store:
         }
         return [Visit(**row._asdict() | {"created": canonical(row.created)}) for row in self._rows(_VISITS, bind)]
 
+    def has_unfinished_lines(self, flow_key: int, run_id: str) -> bool:
+        """Whether lines of a run are stored that were still going on when they were read."""
+        (row,) = self._rows(
+            "SELECT EXISTS (SELECT FROM archive.line WHERE flow_key = %(flow_key)s"
+            " AND original_filename_uuid = %(run_id)s AND state <> 3) AS found",
+            {"flow_key": flow_key, "run_id": run_id},
+        )
+        return cast(bool, row.found)
+
     def wanted(self, flow_key: int, *, eager: bool, after: Wanted | None = None, most: int = 100) -> list[Wanted]:
         """Files to download, of the newest runs first. `after`: go on behind this one."""
         bind = {

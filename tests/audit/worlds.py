@@ -22,16 +22,14 @@ LATENESS = timedelta(seconds=3)
 
 
 def shapes(order: Order, seed: int) -> list[FlowShape]:
-    """A flow that begins a run every other second, and one with longer runs; rows come late, and go.
-
-    No line changes once its run has finished: that of a run that went well is not read again, and an audit says so.
-    """
+    """A flow that begins a run every other second, and one with longer runs; rows and files come late, and rows go."""
     chance = random.Random(seed)
     habits: dict[str, Any] = {
         "order": order,
         "late": timedelta(seconds=2),
         "late_share": chance.choice((0.0, 0.1, 0.3)),
         "late_lines": timedelta(seconds=1) if chance.random() < 0.5 else timedelta(0),
+        "late_files": timedelta(seconds=1) if chance.random() < 0.5 else timedelta(0),
         "retention": timedelta(seconds=60) if chance.random() < 0.3 else None,
         "deleted": chance.choice((0.0, 0.05)),
         "vanishing": 0.0,

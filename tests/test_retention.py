@@ -57,7 +57,7 @@ def engine(postgres: str) -> Iterator[Engine]:
 
 def empty(engine: Engine, frontier: datetime | None = NOW) -> None:
     with engine.begin() as connection:
-        connection.execute(text("TRUNCATE archive.flow RESTART IDENTITY CASCADE"))
+        connection.execute(text("TRUNCATE archive.flow, archive.line RESTART IDENTITY CASCADE"))
         for number in range(1, FLOWS + 1):
             connection.execute(
                 text(

@@ -323,3 +323,61 @@ def test_times_as_numbers_and_back() -> None:
     assert LoginRefused("refused", 3.0).seconds == 3.0
     assert ConfigError(["a", "b"]).problems == ("a", "b")
     assert SourceUnavailable("down", 503).status == 503
+
+
+PLAIN = {
+    "id": 1,
+    "created": "2026-05-04T10:00:00.5+00:00",
+    "finished": None,
+    "original_filename_uuid": "run-1",
+    "filename_uuid": "line-1",
+    "state": 3,
+    "row_num": 1,
+    "triggered_by": "System",
+    "sku": "SKU-1",
+    "answer": {"code": 200},
+}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {},
+        {"sku": "\ud800"},
+        {"sku": "a\0b"},
+        {"sku": [1]},
+        {"sku": "x" * 300},
+        {"answer": "x" * 300},
+        {"answer": 200},
+        {"row_num": 2**40},
+        {"row_num": None},
+        {"state": "3"},
+        {"created": None},
+        {"created": "2026-13-45T00:00:00+00:00"},
+        {"created": "2026-05-04 10:00"},
+        {"finished": "2026-02-30T00:00:00+00:00"},
+        {"filename_uuid": "u" * 5000},
+        {"original_filename_uuid": None},
+        {"triggered_by": "me@example.com\n"},
+        {"triggered_by": "me@example.com\r\n"},
+        {"triggered_by": None},
+    ],
+)
+def test_a_row_that_is_odd_among_many_that_are_alike(odd: dict[str, Any]) -> None:
+    rows = [{**PLAIN, "id": number, **(odd if number == 3 else {})} for number in range(8)]
+    read = parse_lines(rows)
+    assert read.lines == [parse_line(row) for row in rows]
+    assert read.names == field_names(read.lines)
+    assert [render(line) for line in read.lines] == rows
+
+
+def test_names_of_fields_that_are_too_odd_for_a_column() -> None:
+    rows = [{"id": number, "note": "x" * 300, "n" * 300: 1, "bad": "a\0b"} for number in range(2)]
+    assert field_names(parse_line(row) for row in rows) == {"note", "$json"}
+
+
+def test_rows_without_fields_of_their_own_are_read_together() -> None:
+    rows = [{"id": number, "created": "2026-05-04T10:00:00+00:00", "status": 2} for number in range(8)]
+    read = parse_lines(rows)
+    assert read.lines == [parse_line(row) for row in rows]
+    assert not read.names

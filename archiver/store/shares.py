@@ -15,7 +15,7 @@ from weakref import WeakSet
 
 from sqlalchemy import Connection, Engine, text
 
-from archiver.errors import ArchiverError
+from archiver.errors import ArchiverError, DatabaseUnavailable
 from archiver.store.engine import translated
 
 SECONDS = 8.0  # for which a share holds
@@ -45,6 +45,7 @@ _INSERT = text("""
     INSERT INTO archive.rate_share (integrator, owner, fraction, held_until)
     VALUES (:integrator, :owner, :fraction, clock_timestamp() + make_interval(secs => :seconds))
 """)
+_MAY_WRITE = text("SELECT has_table_privilege('archive.rate_share', 'UPDATE')")
 _LET_GO = text("""
     UPDATE archive.rate_share SET fraction = 0, held_until = clock_timestamp()
     WHERE integrator = :integrator AND owner = :owner
@@ -92,14 +93,30 @@ class Share:
 
     def _renew(self) -> None:
         asked = time.monotonic()
+        fraction: float | None
         try:
             with translated(), self._engine.begin() as connection:
                 fraction = self._settle(connection)
                 # Less than before is held to before the others can see it; more, only when it is certain.
                 self._fraction = min(self._fraction, fraction)
+        except DatabaseUnavailable:
+            fraction = self._left_over()
         except ArchiverError:
             return  # what was granted holds until its end
-        self._fraction, self._until = fraction, asked + SECONDS - MARGIN
+        if fraction is not None:
+            self._fraction, self._until = fraction, asked + SECONDS - MARGIN
+
+    def _left_over(self) -> float | None:
+        """What the others leave now, for an auditor whose role may not write; None for whoever may, or without a
+        database."""
+        try:
+            with translated(), self._engine.connect() as connection:
+                if connection.scalar(_MAY_WRITE):
+                    return None
+                others = connection.scalars(_OTHERS, {"integrator": self.integrator, "owner": self.owner})
+                return max(0.0, 1.0 - float(sum(others)))
+        except ArchiverError:
+            return None
 
     def _settle(self, connection: Connection) -> float:
         bind: dict[str, object] = {"integrator": self.integrator, "owner": self.owner}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from sqlalchemy import Engine
 
@@ -20,6 +21,11 @@ def database(config: Config, *, pool_size: int = 8) -> Iterator[Engine]:
         engine = connect(dsn, pool_size=pool_size)
         stack.callback(engine.dispose)
         yield engine
+
+
+def folder(config: Config) -> Path | None:
+    """Where the database's files are, where it is our own."""
+    return embedded.folder(config.data_dir) if config.database.url is None else None
 
 
 def revive(config: Config) -> None:

@@ -303,6 +303,7 @@ checkpoint = Table(
     Column("kept_from", Time),
     Column("pruned", JSONB, nullable=False, server_default=text("'{}'")),
     Column("tombstones", BigInteger, nullable=False, server_default=text("0")),
+    Column("login_refused", Boolean, nullable=False, server_default=text("false")),
 )
 
 tombstone = Table(

@@ -310,11 +310,13 @@ def test_refused_credentials_are_held_across_processes(tmp_path: Path, database:
                 assert stop(process) < 10
             assert "wrong-canary" not in said(story)
         assert story.server.logins == 1  # of both daemons, both flows, and all their polls
-        assert "refused" in status(story)["stock"]["last_error"]
+        said_so = "SELECT bool_and(login_refused), bool_and(last_error LIKE '%refused%are not valid%') FROM"
+        assert story.query(f"{said_so} archive.checkpoint") == [(True, True)]
         story.settings["password"] = "make-believe"
         story.configure()
         with daemon(story) as process:  # changed credentials are free at once
-            wait_for(lambda: status(story)["price"]["is_well"])
+            wait_for(lambda: all(row["is_well"] for row in status(story).values()))
+            assert story.query("SELECT bool_or(login_refused) FROM archive.checkpoint") == [(False,)]
             assert stop(process) < 10
 
 

@@ -135,8 +135,9 @@ class Hold:
         self.refusals: list[tuple[str, str]] = []
         self.accepted: list[str] = []
 
-    def remaining(self, credentials: str) -> float:
-        return max(0.0, self.until.get(credentials, 0.0) - time.monotonic())
+    def remaining(self, credentials: str) -> tuple[float, str]:
+        reason = next((why for one, why in reversed(self.refusals) if one == credentials), "")
+        return max(0.0, self.until.get(credentials, 0.0) - time.monotonic()), reason
 
     def refuse(self, credentials: str, reason: str) -> float:
         self.refusals.append((credentials, reason))

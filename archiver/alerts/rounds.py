@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import NamedTuple
 
 import structlog
@@ -14,6 +13,7 @@ from sqlalchemy import Engine
 
 from archiver.alerts.channels import Channels, beat
 from archiver.config import Config, Flow
+from archiver.database import folder
 from archiver.queries.reader import Reader, Row, reading
 from archiver.queries.signs import flow_facts, missing
 from archiver.queries.signs import now as clock_of
@@ -23,7 +23,8 @@ from archiver.signs import Alert, Condition, Facts, Settings, Space, compose, co
 from archiver.store import translated
 from archiver.store.alerts import Alerts, Desk
 
-SELDOM = 600.0  # seconds for which what is costly to find out is good enough
+SELDOM = 60.0  # seconds for which what is costly to find out is good enough, at least
+SHARE = 200.0  # and so many times as long as it took
 CLAIM = 600.0  # seconds that sending a message may take before somebody else tries
 AGAIN = (30.0, 120.0, 600.0, 1800.0)  # seconds until the next try; the last one from then on
 GIVEN_UP = 2 * 86_400.0  # seconds after which a message is too old to be sent
@@ -51,7 +52,7 @@ def settings_of(config: Config) -> Settings:
 
 
 class _Seldom(NamedTuple):
-    at: float
+    until: float
     keys: frozenset[int]
     missing: Mapping[int, Row]
     space: Space
@@ -141,9 +142,10 @@ class Rounds:
 
     def _look_seldom(self, reader: Reader, config: Config, keys: frozenset[int]) -> _Seldom:
         now = time.monotonic()
-        if self._seldom is None or self._seldom.keys != keys or now - self._seldom.at > SELDOM:
-            room = space(reader, folder_of(config))
-            self._seldom = _Seldom(now, keys, missing(reader, list(keys)), room)
+        if self._seldom is None or self._seldom.keys != keys or now > self._seldom.until:
+            gone, room = missing(reader, list(keys)), space(reader, folder(config))
+            until = max(now + SELDOM, now + SHARE * (time.monotonic() - now))
+            self._seldom = _Seldom(until, keys, gone, room)
         return self._seldom
 
     def _write(self, desk: Desk, standing: list[Alert], found: list[Condition], facts: Facts, config: Config) -> None:
@@ -177,8 +179,3 @@ def _is_ours(alert: Alert, flows: Mapping[int, object], config: Config) -> bool:
     if alert.flow_key is not None:
         return alert.flow_key in flows
     return alert.kind != "login" or alert.subject in config.integrators
-
-
-def folder_of(config: Config) -> Path | None:
-    """Where the database's files are, where it is our own."""
-    return config.data_dir if config.database.url is None else None

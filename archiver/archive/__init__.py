@@ -99,4 +99,5 @@ def _pass_row(report: FlowReport) -> dict[str, object]:
         "rows_new": report.runs_new + report.lines_new,
         "rows_changed": report.runs_changed + report.lines_changed,
         "error": "; ".join(dict.fromkeys(report.errors)) or None,
+        "login_refused": report.login_refused,
     }

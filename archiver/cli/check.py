@@ -108,17 +108,17 @@ class _Hold:
     """A login hold for as long as there is no schema to keep one: refused is refused until the end."""
 
     def __init__(self) -> None:
-        self._refused: set[str] = set()
+        self._refused: dict[str, str] = {}  # why, by credentials
 
-    def remaining(self, credentials: str) -> float:
-        return 60.0 if credentials in self._refused else 0.0
+    def remaining(self, credentials: str) -> tuple[float, str]:
+        return (60.0, self._refused[credentials]) if credentials in self._refused else (0.0, "")
 
-    def refuse(self, credentials: str, reason: str) -> float:  # noqa: ARG002 - of the protocol
-        self._refused.add(credentials)
+    def refuse(self, credentials: str, reason: str) -> float:
+        self._refused[credentials] = reason
         return 60.0
 
     def accept(self, credentials: str) -> None:
-        self._refused.discard(credentials)
+        self._refused.pop(credentials, None)
 
 
 def _database(config: Config, engine: Engine) -> Finding:

@@ -40,11 +40,13 @@ class Foresight(NamedTuple):
             text += "" if self.space.days_left is None else f", enough for {self.space.days_left:,.0f} days"
         if self.outrun:
             name, days = min(self.outrun.values(), key=lambda one: one[1])
-            text += f"\nwithout a poll the Integrator would drop unread runs after {days:,.1f} days ({name} first)"
+            left = words.span(max(0.0, days) * 86_400)
+            text += f"\nwithout a poll the Integrator would drop unread runs after {left} ({name} first)"
         return text
 
 
 def foresight(reader: Reader, config: Config) -> Foresight:
+    from archiver.database import folder
     from archiver.queries.space import outrun, space
 
-    return Foresight(space(reader, config.data_dir if config.database.url is None else None), outrun(reader))
+    return Foresight(space(reader, folder(config)), outrun(reader))

@@ -30,8 +30,8 @@ Send = Callable[[str, Channel | None], Answer]
 class LoginHold(Protocol):
     """Remembers refused credentials beyond this process. `credentials` is a digest, never the secret itself."""
 
-    def remaining(self, credentials: str) -> float:
-        """Seconds for which no login is to be tried, 0 where one may be."""
+    def remaining(self, credentials: str) -> tuple[float, str]:
+        """Seconds for which no login is to be tried, and why they were refused; 0 where one may be."""
         ...
 
     def refuse(self, credentials: str, reason: str) -> float:
@@ -174,10 +174,12 @@ class Login:
         return answer
 
     def _check_hold(self) -> None:
-        seconds = max(self._hold.remaining(self._credentials()), self._held_until - time.monotonic())
+        seconds, reason = self._hold.remaining(self._credentials())
+        seconds = max(seconds, self._held_until - time.monotonic())
         if seconds > 0:
+            said = f" ({reason})" if reason else ""
             raise LoginRefused(
-                f"integrator {self._integrator.name}: its {self._settings()} was refused before; "
+                f"integrator {self._integrator.name}: its {self._settings()} was refused before{said}; "
                 f"it is not tried again for {seconds:,.0f} s, or until it changes",
                 seconds,
             )

@@ -19,10 +19,10 @@ import psycopg
 
 from archiver.embedded import server
 from archiver.embedded.installed import binaries, psql
-from archiver.embedded.place import Place, release, settle
+from archiver.embedded.place import Place, folder, release, settle
 from archiver.errors import DatabaseUnavailable
 
-__all__ = ["binaries", "psql", "running", "start", "stop"]
+__all__ = ["binaries", "folder", "psql", "running", "start", "stop"]
 
 
 @contextmanager

@@ -159,6 +159,12 @@ def settle(home: Path) -> Place:
     return place
 
 
+def folder(home: Path) -> Path:
+    """Where `settle` has put the server's files: `home`, or what its link leads to."""
+    link = home / "elsewhere"
+    return link.resolve() if link.is_symlink() else home
+
+
 def _make_locks(folder: Path) -> None:
     """They belong to the folder's owner, also where root comes first."""
     owner = folder.stat()

@@ -22,7 +22,8 @@ _FLOWS = f"""
     )
     SELECT a.flow_key, a.added_at, a.frontier AS covered_to, (a.intervals -> -1 ->> 0)::timestamptz AS covered_from,
         a.checked_at, a.walk IS NOT NULL AS is_walking, a.failures_in_a_row AS failures,
-        coalesce(a.last_error, '') AS last_error, (a.source ->> 'retention')::float8 / 1e6 AS retention,
+        coalesce(a.last_error, '') AS last_error, a.login_refused,
+        (a.source ->> 'retention')::float8 / 1e6 AS retention,
         (SELECT max(created) FROM archive.run r WHERE r.flow_key = a.flow_key) AS last_run_at,
         good.created AS last_good_at, failing.n AS failed_in_a_row, failing.since AS failed_since,
         newest.created AS failed_run_at, newest.run_id AS failed_run, newest.log_id AS failed_log_id,

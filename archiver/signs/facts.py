@@ -54,6 +54,7 @@ class FlowFacts:
     is_walking: bool = False
     failures: int = 0
     last_error: str = ""
+    login_refused: bool = False  # in the last turn
     retention: timedelta | None = None
     last_run_at: datetime | None = None
     last_good_at: datetime | None = None

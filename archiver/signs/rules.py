@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterator
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -17,9 +16,6 @@ FEWEST_LINES = 50  # for an error rate
 FEWEST_DAYS = 3  # of which usual values are learnt
 KNOWN_FOR = timedelta(days=7)  # a kind of error is new where the time before it is archived
 SETTLING = 900.0  # seconds after the start in which it may still catch up
-
-# As client/login.py says it.
-_REFUSED = re.compile(r"integrator .+(?: refused its |: its .+ was refused before)")
 
 
 class Condition(NamedTuple):
@@ -66,9 +62,9 @@ def conditions(facts: Facts, settings: Settings, held: Collection[tuple[str, str
 def _logins(view: View) -> Iterator[Condition]:
     """One for each Integrator, however many flows it stops."""
     for name in dict.fromkeys(flow.integrator for flow in view.facts.flows):
-        stopped = [flow for flow in view.facts.flows if flow.integrator == name and _REFUSED.search(flow.last_error)]
+        stopped = [flow for flow in view.facts.flows if flow.integrator == name and flow.login_refused]
         if stopped:
-            said = max(stopped, key=lambda flow: " refused its " in flow.last_error).last_error
+            said = max((flow.last_error for flow in stopped), key=len)  # with the reason, where one has heard it
             detail = f"{one_line(said)}\n{many(len(stopped), 'flow')} cannot be read"
             yield Condition("login", name, 1, f"integrator {name} refuses the login", detail, view.facts.now)
 
@@ -202,8 +198,8 @@ def _lag(view: View, flow: FlowFacts) -> Iterator[Condition]:
     if flow.failures:
         text.append(f"failed {many(flow.failures, 'time')} in a row: {one_line(flow.last_error)}")
     if flow.retention is not None and certain is not None:
-        left = (flow.retention - (now - certain)) / timedelta(days=1)
-        text.append(f"the Integrator drops runs that were not read in {left:.1f} days" if left > 0 else _DROPPING)
+        left = (flow.retention - (now - certain)).total_seconds()
+        text.append(f"in {span(left)} the Integrator drops runs that were not read" if left > 0 else _DROPPING)
     title = f"the archive of {flow.name} is {span(behind.total_seconds())} behind"
     yield _of_flow("lag", flow, title, "\n".join(text), now)
 

@@ -29,17 +29,17 @@ class LoginHold:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def remaining(self, credentials: str) -> float:
-        """Seconds for which these credentials must not be tried; 0 where they may."""
+    def remaining(self, credentials: str) -> tuple[float, str]:
+        """Seconds for which these credentials must not be tried, and why they were refused; 0 where they may."""
         with translated(), self._engine.connect() as connection:
-            seconds = connection.scalar(
+            held = connection.execute(
                 text(
-                    "SELECT extract(epoch FROM held_until - now())::float8 FROM archive.login_hold"
+                    "SELECT extract(epoch FROM held_until - now())::float8 AS seconds, reason FROM archive.login_hold"
                     " WHERE credentials = :credentials AND held_until > now()"
                 ),
                 {"credentials": credentials},
-            )
-        return float(seconds or 0.0)
+            ).one_or_none()
+        return (0.0, "") if held is None else (held.seconds, held.reason)
 
     def refuse(self, credentials: str, reason: str) -> float:
         """The credentials were refused; answers for how many seconds they are held now."""

@@ -267,8 +267,8 @@ class Store:
         """Write down what a turn did, when the next one is due
         (in seconds from now; None leaves that as it is), and give the lease back.
 
-        `report`: outcome, error, seconds, requests, rows_new, rows_changed. A turn without an error is a good one,
-        unless it was `broken_off`: that one says nothing of the flow.
+        `report`: outcome, error, login_refused, seconds, requests, rows_new, rows_changed. A turn without an error is
+        a good one, unless it was `broken_off`: that one says nothing of the flow.
         """
         self.leases.forget(lease)
         with translated(), self.engine.begin() as connection:
@@ -279,6 +279,7 @@ class Store:
                     "flow_key": lease.flow_key,
                     "fence": lease.fence,
                     "error": report["error"],
+                    "login_refused": report["login_refused"],
                     "next_due": next_due,
                     "says_nothing": broken_off and report["error"] is None,
                 },
@@ -332,6 +333,7 @@ _CHECKED = text("""
         failures_in_a_row = CASE WHEN :says_nothing THEN failures_in_a_row WHEN CAST(:error AS text) IS NULL THEN 0
             ELSE failures_in_a_row + 1 END,
         last_error = CASE WHEN :says_nothing THEN last_error ELSE :error END,
+        login_refused = CASE WHEN :says_nothing THEN login_refused ELSE :login_refused END,
         checked_at = CASE WHEN :says_nothing OR CAST(:error AS text) IS NOT NULL THEN checked_at ELSE now() END,
         next_due_at = coalesce(now() + make_interval(secs => CAST(:next_due AS float8)), next_due_at),
         lease_owner = NULL, lease_until = NULL

@@ -361,7 +361,9 @@ def test_the_command_says_what_would_go_and_then_lets_it_go(
     assert main(["--config", str(path), "prune", "--dry-run", "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)
     assert plan["dry_run"] is True
-    assert plan["flows"] == [{"flow_name": "f1", "flow_key": 1, "runs": 1, "steps": 1, "lines": 1, "details": 0}]
+    assert plan["flows"] == [
+        {"flow_name": "f1", "flow_key": 1, "runs": 1, "steps": 1, "lines": 1, "details": 0, "waiting": 0}
+    ]
     assert there(engine) == before
     assert main(["--config", str(path), "prune", "--json"]) == 0
     done = json.loads(capsys.readouterr().out)
@@ -369,6 +371,19 @@ def test_the_command_says_what_would_go_and_then_lets_it_go(
     assert there(engine)["run"] == {(1, 2)}
     assert main(["--config", str(path), "prune"]) == 0
     assert "have gone" in capsys.readouterr().out
+
+
+def test_it_says_how_many_are_old_and_stay_for_now(
+    engine: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    simple(engine)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE archive.run SET archive_state = 'settling' WHERE log_id = 1"))
+    path = configured(engine, tmp_path, keep="1d")
+    for options, status in ((["--dry-run"], 0), ([], 0)):
+        assert main(["--config", str(path), "prune", *options]) == status
+        assert "1 run of that age stays: not sealed yet" in " ".join(capsys.readouterr().out.split())
+    assert there(engine)["run"] == {(1, 1)}
 
 
 def test_without_settings_everything_is_kept(

@@ -22,8 +22,7 @@ import requests
 from archiver.demo.flows import BRAND
 from archiver.logs import load_exact
 from archiver.queries.replay import lines, searching
-from archiver.store import connect, migrate
-from archiver.store.retention import Policy, Retention
+from archiver.store import Policy, Retention, connect, migrate
 from tests.conftest import new_database
 from tests.replay import TOKEN, replaying
 from tests.system.story import Story, small_flows, told

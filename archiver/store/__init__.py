@@ -4,7 +4,8 @@ from archiver.store.distribution import distribute
 from archiver.store.engine import DatabaseInterrupted, connect, translated
 from archiver.store.erasure import CannotErase, Erasure, Found
 from archiver.store.leases import Lease, Leases
-from archiver.store.retention import Gone, Policy, Pruned, Retention
+from archiver.store.outdated import Gone, Policy, Pruned
+from archiver.store.retention import Retention
 from archiver.store.rows import Put
 from archiver.store.schema import migrate, migration_sql, require
 from archiver.store.store import Checkpoint, Store, Visit, Wanted

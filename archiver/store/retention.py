@@ -1,9 +1,8 @@
-"""Retention: what of a flow is older than it is to be kept, and letting it go.
+"""Retention: letting go of what of a flow is older than it is to be kept.
 
-Only what a run that is *sealed and done with* has goes: its lines are confirmed, it is not to be looked at again, and
-none of its files is still wanted. A run's lines go together, and so do its files; the run itself, with its steps, goes
-when neither are left. What goes is marked first (`lines_pruned`, `details_pruned`, `kept_from`), so that nothing that
-is read again brings it back, and a prune that was killed goes on.
+Only what a run that is done with has goes (`outdated.py`). A run's lines go together, and so do its files; the run
+itself, with its steps, goes when neither are left. What goes is marked first (`lines_pruned`, `details_pruned`,
+`kept_from`), so that nothing that is read again brings it back, and a prune that was killed goes on.
 
 The counts of a run (`line_count`) and of its day stay: they say how many there were.
 """
@@ -12,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -22,71 +20,13 @@ from sqlalchemy import Connection, Engine, text
 
 from archiver.logs import canonical, micros
 from archiver.store.engine import translated
+from archiver.store.outdated import COUNTS, CUT, DONE, OLD, OLD_LINES, RUN_ID, WAITING, Gone, Policy, Pruned
 
 RUNS = 200  # whose lines or files go together
 ROWS = 10_000  # deleted in one transaction
 PATIENCE = "5s"  # how long a partition's drop may wait for readers, who have to wait behind it
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """From when on a flow's runs, lines and details are kept; None: all of them, for ever."""
-
-    flow_key: int
-    runs: datetime | None = None
-    lines: datetime | None = None
-    details: datetime | None = None
-
-
-@dataclass(slots=True)
-class Gone:
-    """How much of a flow has gone, or would go. Lines of dropped partitions count too."""
-
-    flow_key: int
-    runs: int = 0
-    steps: int = 0
-    lines: int = 0
-    details: int = 0
-
-
-@dataclass(slots=True)
-class Pruned:
-    """What a prune did, or would do. `busy`: partitions that readers held on to; their rows stay until the next one."""
-
-    flows: list[Gone] = field(default_factory=list)
-    partitions: list[str] = field(default_factory=list)
-    busy: list[str] = field(default_factory=list)
-
-
-# Of a run `r`. Nothing else may go.
-_DONE = """(r.archive_state = 'sealed' AND r.visit_at IS NULL AND NOT EXISTS (
-    SELECT FROM archive.detail w WHERE w.flow_key = r.flow_key AND w.run_log_id = r.log_id AND w.outcome = 'wanted'))"""
-_RUN_ID = "coalesce(r.filename_uuid, r.original_filename_uuid)"
-# Of a run `r` whose lines are to go: no younger run, and none that is not done with, has the same id.
-_ALONE = f"""NOT EXISTS (
-    SELECT FROM archive.run o WHERE o.flow_key = r.flow_key AND o.filename_uuid = r.filename_uuid
-    AND o.log_id <> r.log_id AND NOT (o.created < %(before)s AND {_DONE.replace("r.", "o.")}))"""
-_OLD = f"r.flow_key = %(flow_key)s AND r.created < %(before)s AND {_DONE}"
-_OLD_LINES = f"{_OLD} AND {_ALONE}"
-
-# Whole days of the flow's own zone go, and nothing that is not certified yet.
-_CUT = """
-    SELECT least(date_trunc('day', %(moment)s::timestamptz AT TIME ZONE f.day_zone) AT TIME ZONE f.day_zone, c.frontier)
-    FROM archive.checkpoint c JOIN archive.flow f USING (flow_key)
-    WHERE flow_key = %(flow_key)s AND c.frontier IS NOT NULL
-"""
-_COUNTS = {
-    "lines": f"""
-        SELECT count(*) FROM archive.line l WHERE l.flow_key = %(flow_key)s AND l.original_filename_uuid IN (
-            SELECT {_RUN_ID} FROM archive.run r WHERE {_OLD_LINES} AND r.lines_pruned IS NOT TRUE)""",
-    "details": f"""
-        SELECT count(*) FROM archive.detail d JOIN archive.run r
-            ON r.flow_key = d.flow_key AND r.log_id = d.run_log_id WHERE {_OLD} AND r.details_pruned IS NOT TRUE""",
-    "runs": f"SELECT count(*) FROM archive.run r WHERE {_OLD_LINES}",
-    "steps": f"""
-        SELECT count(*) FROM archive.step s JOIN archive.run r
-            ON r.flow_key = s.flow_key AND r.log_id = s.run_log_id WHERE {_OLD_LINES}""",
-}
 _PARTITIONS = """
     SELECT c.relname AS name FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
     WHERE i.inhparent = 'archive.line'::regclass AND c.relname ~ '^line_[0-9]{6}$' ORDER BY 1
@@ -99,7 +39,7 @@ _HELD = f"""
         WHERE c.before IS NULL OR l.run_id IS NULL
             OR NOT EXISTS (SELECT FROM archive.run r WHERE r.flow_key = l.flow_key AND r.filename_uuid = l.run_id)
             OR EXISTS (SELECT FROM archive.run r WHERE r.flow_key = l.flow_key AND r.filename_uuid = l.run_id
-                AND NOT (r.created < c.before AND {_DONE}))
+                AND NOT (r.created < c.before AND {DONE}))
     )
 """
 _MARK_DROPPED = """
@@ -160,7 +100,7 @@ class Retention:
         def moment(given: datetime | None) -> datetime | None:
             if given is None:
                 return None
-            found = cast("datetime | None", self._one(_CUT, flow_key=policy.flow_key, moment=given))
+            found = cast("datetime | None", self._one(CUT, flow_key=policy.flow_key, moment=given))
             return None if found is None else found.astimezone(UTC)
 
         return Policy(policy.flow_key, moment(policy.runs), moment(policy.lines), moment(policy.details))
@@ -170,11 +110,11 @@ class Retention:
         cuts = [self.cut(policy) for policy in policies]
         plan = Pruned(partitions=[name for name in self._ripe(cuts) if not self._held(name, cuts)])
         for policy in cuts:
-            gone = Gone(policy.flow_key)
+            gone = Gone(policy.flow_key, waiting=self._waiting(policy))
             moments = {"lines": policy.lines, "details": policy.details, "runs": policy.runs, "steps": policy.runs}
             for name, before in moments.items():
                 if before is not None:
-                    setattr(gone, name, self._one(_COUNTS[name], flow_key=policy.flow_key, before=before))
+                    setattr(gone, name, self._one(COUNTS[name], flow_key=policy.flow_key, before=before))
             plan.flows.append(gone)
         return plan
 
@@ -184,6 +124,7 @@ class Retention:
         gone = {policy.flow_key: Gone(policy.flow_key) for policy in cuts}
         done = Pruned(flows=list(gone.values()))
         for policy in cuts:
+            gone[policy.flow_key].waiting = self._waiting(policy)
             self._keep_from(policy)
         for name in self._ripe(cuts):
             self._drop(name, cuts, gone, done)
@@ -192,6 +133,11 @@ class Retention:
             self._details(policy, gone[policy.flow_key])
             self._runs(policy, gone[policy.flow_key])
         return done
+
+    def _waiting(self, policy: Policy) -> int:
+        """Runs of which something is old enough to go, but that are not done with."""
+        latest = max((one for one in (policy.runs, policy.lines, policy.details) if one is not None), default=None)
+        return 0 if latest is None else int(self._one(WAITING, flow_key=policy.flow_key, before=latest))
 
     def _keep_from(self, policy: Policy) -> None:
         """From now on passes do not look below, and what they see there all the same is not stored."""
@@ -251,7 +197,7 @@ class Retention:
     def _lines(self, policy: Policy, gone: Gone) -> None:
         if policy.lines is None:
             return
-        for runs in self._marked(policy.flow_key, policy.lines, "lines_pruned", _OLD_LINES):
+        for runs in self._marked(policy.flow_key, policy.lines, "lines_pruned", OLD_LINES):
             ids = [run_id for _, run_id in runs if run_id is not None]
             while ids and (count := self._delete_lines(policy.flow_key, ids)):
                 gone.lines += count
@@ -289,7 +235,7 @@ class Retention:
     def _details(self, policy: Policy, gone: Gone) -> None:
         if policy.details is None:
             return
-        for runs in self._marked(policy.flow_key, policy.details, "details_pruned", _OLD):
+        for runs in self._marked(policy.flow_key, policy.details, "details_pruned", OLD):
             bind = {"flow_key": policy.flow_key, "ids": [log_id for log_id, _ in runs], "most": ROWS}
             while count := self._delete_details(policy.flow_key, bind):
                 gone.details += count
@@ -317,7 +263,7 @@ class Retention:
             with self._transaction(flow_key) as cursor:
                 runs = _run(
                     cursor,
-                    f"UPDATE archive.run u SET {mark} = false FROM (SELECT r.log_id, r.created, {_RUN_ID} AS run_id"
+                    f"UPDATE archive.run u SET {mark} = false FROM (SELECT r.log_id, r.created, {RUN_ID} AS run_id"
                     f" FROM archive.run r WHERE {which} AND r.{mark} IS NOT TRUE"
                     " AND (r.created, r.log_id) > (%(time)s::timestamptz, %(id)s::bigint)"
                     " ORDER BY r.created, r.log_id LIMIT %(most)s) o"
@@ -337,7 +283,7 @@ class Retention:
                 runs = _run(
                     cursor,
                     "DELETE FROM archive.run WHERE flow_key = %(flow_key)s AND log_id = ANY(ARRAY("
-                    f" SELECT r.log_id FROM archive.run r WHERE {_OLD_LINES} AND r.lines_pruned AND r.details_pruned"
+                    f" SELECT r.log_id FROM archive.run r WHERE {OLD_LINES} AND r.lines_pruned AND r.details_pruned"
                     " ORDER BY r.created LIMIT %(most)s)) RETURNING log_id, created",
                     bind,
                 ).fetchall()

@@ -166,9 +166,9 @@ def _print(done: Pruned, names: dict[int, str], *, dry_run: bool, as_json: bool)
     whole = f", {words.many(len(done.partitions), 'month')} of lines as a whole" if done.partitions else ""
     output.say(f"so much {verb}{whole}")
     if waiting := sum(one.waiting for one in done.flows):
-        output.note(
-            f"{words.many(waiting, 'run')} of that age stay until they are sealed and no file of theirs is awaited",
-            "dim",
+        stay = "stays" if waiting == 1 else "stay"
+        output.say(
+            f"{words.many(waiting, 'run')} of that age {stay}: not sealed yet, or with a file that is still wanted"
         )
     for name in done.busy:
         output.note(f"archive.{name} was in use and could not be dropped: prune again", "yellow")

@@ -54,6 +54,10 @@ class LoginRefused(OperatorError):
         self.seconds = seconds
 
 
+class LoginHeld(LoginRefused):
+    """The credentials were refused before, and rest: nothing was sent."""
+
+
 class RequestRefused(OperatorError):
     """The Integrator answered 400 to both spellings of the project parameter."""
 

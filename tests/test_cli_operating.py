@@ -108,10 +108,14 @@ def test_a_refused_login_is_told_with_status_2(place: Place, capsys: pytest.Capt
     place.write(password="wrong-one")
     assert cli.main(["sync"]) == 2
     out, err = capsys.readouterr()
+    assert out.splitlines()[0].split()[:2] == ["FLOW", "OUTCOME"], "a log is no part of the answer"
     assert "failed" in out
     assert "price: integrator demo" in err
     assert "integrators.demo.username or .password" in err
     assert "wrong-one" not in out + err
+    assert {line.split()[4] for line in out.splitlines()[1:]} == {"0", "1"}, "one login for both, and none in the next"
+    assert cli.main(["sync"]) == 2
+    assert {line.split()[4] for line in capsys.readouterr().out.splitlines()[1:]} == {"0"}
     assert cli.main(["status"]) == 1
     assert "failing" in capsys.readouterr().out
 

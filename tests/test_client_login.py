@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from pydantic import SecretStr
 
-from archiver.errors import ConfigError, LoginRefused, SourceUnavailable
+from archiver.errors import ConfigError, LoginHeld, LoginRefused, SourceUnavailable
 from tests.wire import (
     LOGIN,
     PAGE,
@@ -114,7 +114,7 @@ def test_a_fixed_token(bench: Bench) -> None:
     assert len(bench.hold.refusals) == 1
     count = len(server.seen)
     for held in (client, bench.client(server.url, fixed=True)):
-        with pytest.raises(LoginRefused, match=r"integrators\.prod\.token"):
+        with pytest.raises(LoginHeld, match=r"integrators\.prod\.token"):
             read(held)
     assert len(server.seen) == count
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from archiver.config import Flow
-from archiver.errors import ArchiverError, SourceUnavailable
+from archiver.errors import ArchiverError, LoginHeld, SourceUnavailable
 from archiver.logs import LogType, Page
 from archiver.store import Lease, Put, Store
 
@@ -57,8 +57,7 @@ class Counted:
         return self._source.connections
 
     def list_logs(self, flow: Flow, log_type: LogType, *, limit: int, page: int, run_id: str | None = None) -> Page:
-        self.requests += 1
-        with self._broken_off():
+        with self._sent():
             return self._source.list_logs(flow, log_type, limit=limit, page=page, run_id=run_id)
 
     @contextmanager
@@ -72,8 +71,7 @@ class Counted:
                     answer_source = ask_source(what, run_id)
 
                 def answer() -> T:
-                    self.requests += 1
-                    with self._broken_off():
+                    with self._sent():
                         return answer_source()
 
                 return answer
@@ -81,9 +79,18 @@ class Counted:
             yield ask
 
     def download(self, flow: Flow, log_id: int) -> File | None:
-        self.requests += 1
-        with self._broken_off():
+        with self._sent():
             return self._source.download(flow, log_id)
+
+    @contextmanager
+    def _sent(self) -> Iterator[None]:
+        self.requests += 1
+        try:
+            with self._broken_off():
+                yield
+        except LoginHeld:
+            self.requests -= 1
+            raise
 
     @contextmanager
     def _broken_off(self) -> Iterator[None]:

@@ -60,6 +60,15 @@ def configure_logging(settings: Logging, *, debug: bool = False) -> None:
     )
 
 
+def no_logging() -> None:
+    """For a command that tells everything itself when it ends: else structlog would print to standard output."""
+    structlog.configure(processors=[_dropped], cache_logger_on_first_use=False)
+
+
+def _dropped(_: Any, __: str, ___: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    raise structlog.DropEvent
+
+
 def _last(*, console: bool) -> list[Processor]:
     first: Processor = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     if console:

@@ -60,7 +60,9 @@ def status(context: typer.Context, *, flow: Flows = None, as_json: AsJson = Fals
     for row in rows:
         row.update(ahead.of(row["flow_key"]))
         row["config_error"] = "; ".join(broken) or None
-    judged = [(row, _judge(row, call.now)) for row in rows]
+    # A daemon goes on while this command starts: what it did since is not in the future.
+    now = max([call.now, *(row["checked_at"] for row in rows if row["checked_at"])])
+    judged = [(row, _judge(row, now)) for row in rows]
     if as_json:
         output.write_list(_as_json(row, health) for row, health in judged)
     elif as_csv:
@@ -69,7 +71,7 @@ def status(context: typer.Context, *, flow: Flows = None, as_json: AsJson = Fals
     elif not judged:
         output.note("no flows yet: name them in the configuration, then `archiver run` or `archiver sync`")
     else:
-        _print(judged, call.now)
+        _print(judged, now)
         _print_shares(shares)
         output.say(ahead.told(), "dim")
         for problem in broken:

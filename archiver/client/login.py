@@ -17,7 +17,7 @@ from archiver.client.pace import LOGGING_IN
 from archiver.client.wire import Wire
 from archiver.client.words import server_words
 from archiver.config import Integrator
-from archiver.errors import LoginRefused, SourceUnavailable
+from archiver.errors import LoginHeld, LoginRefused, SourceUnavailable
 
 PATH = "/api/nifi/login"
 _PAUSES = (0.0, 0.1, 0.5, 1.0)  # seconds before each login that is made for one request alone
@@ -178,13 +178,14 @@ class Login:
         seconds = max(seconds, self._held_until - time.monotonic())
         if seconds > 0:
             said = f" ({reason})" if reason else ""
-            raise LoginRefused(
+            raise LoginHeld(
                 f"integrator {self._integrator.name}: its {self._settings()} was refused before{said}; "
                 f"it is not tried again for {seconds:,.0f} s, or until it changes",
                 seconds,
             )
 
     def _refused(self, reason: str) -> None:
+        reason = reason.rstrip(". ")
         seconds = self._hold.refuse(self._credentials(), reason)
         self._held_until = time.monotonic() + seconds
         raise LoginRefused(

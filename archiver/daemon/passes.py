@@ -14,8 +14,7 @@ from archiver.client import RequestNote
 from archiver.config import Flow
 from archiver.store import Lease
 
-# Where nobody has set the log up, as in `sync`, structlog would print to standard output.
-_DAEMON, _CLIENT = logging.getLogger("archiver.daemon"), logging.getLogger("archiver.client")
+_CLIENT = logging.getLogger("archiver.client")
 log = structlog.get_logger("archiver.daemon")
 requests_log = structlog.get_logger("archiver.client")
 
@@ -29,8 +28,6 @@ def numbered(flow: Flow, lease: Lease) -> Iterator[None]:
 
 def log_pass(report: FlowReport) -> None:
     """What a pass did, in one line; call it within `numbered`."""
-    if not _DAEMON.isEnabledFor(logging.WARNING if report.errors else logging.INFO):
-        return
     if report.crash is not None:
         log.error("pass crashed", exc_info=report.crash)
     level = log.warning if report.errors else log.info

@@ -163,7 +163,7 @@ def count_of(number: int, thing: str) -> str:
 
 def _notes(row: Row) -> list[str]:
     notes = []
-    if row["checked_at"] is not None and row["last_run_at"] is None:
+    if row["checked_at"] is not None and row["last_run_at"] is None and row.get("is_configured") is not False:
         notes.append(f"no run was ever listed: is the flow id {row['flow_id']} right?")
     if row["stuck_runs"]:
         notes.append(f"{count_of(row['stuck_runs'], 'run')} open for more than a week, asked for once a day")

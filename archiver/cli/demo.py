@@ -80,6 +80,8 @@ def demo(
 @contextmanager
 def _world(folder: Path, days: int) -> Iterator[Config]:
     """The Integrator, and a configuration that names it. A folder that was used before goes on with its world."""
+    import yaml
+
     from archiver import config
     from archiver.demo.flows import BRAND
     from archiver.demo.server import PASSWORD, USERNAME, serve
@@ -116,8 +118,7 @@ def _world(folder: Path, days: int) -> Iterator[Config]:
         }
         path.write_text(
             "# Written by `archiver demo`; its Integrator lives as long as the demo does.\n"
-            + json.dumps(settings, indent=2, ensure_ascii=False)
-            + "\n",
+            + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120),
             encoding="utf-8",
         )
         yield config.load(path, {})

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from datetime import UTC, datetime
 
 import structlog
@@ -320,13 +320,17 @@ class Daemon:
         the new ones before that.
         """
         place, old = self._place, self._place.config
-        clients = {
-            name: place.clients[name] if old.integrators.get(name) == integrator else place.client(integrator)
-            for name, integrator in new.integrators.items()
-        }
         kept = place.keys.keys() & set(new.flows)
         keys = {flow: place.keys[flow] for flow in kept}
-        keys |= place.store.register(flow for flow in new.flows if flow not in kept)
+        with ExitStack() as made:
+            clients = {
+                name: place.clients[name]
+                if old.integrators.get(name) == integrator
+                else made.enter_context(place.client(integrator))
+                for name, integrator in new.integrators.items()
+            }
+            keys |= place.store.register(flow for flow in new.flows if flow not in kept)
+            made.pop_all()
         with self._choosing, self._lock:
             gone = {one: name for name, one in place.clients.items() if clients.get(name) is not one}
             self._retired |= gone

@@ -11,6 +11,8 @@ done. What is counted are the commits of a turn that have written something, fro
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
 import signal
 import subprocess
@@ -18,7 +20,7 @@ import sys
 import threading
 import traceback
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import psycopg
 from sqlalchemy import Engine
@@ -26,7 +28,9 @@ from sqlalchemy import Engine
 from archiver import config
 from archiver.archive import archive_flow
 from archiver.client import Client
+from archiver.client.login import LoginHold
 from archiver.logs import LogType
+from archiver.messages import recognise
 from archiver.store import Store, connect, ledger
 
 SIDES = ("before", "during", "after")
@@ -65,6 +69,7 @@ class Mortals:
 def main() -> None:
     """The server process: a life for each line of standard input."""
     loaded = config.load(Path(sys.argv[1]), {})
+    warm(loaded)
     for line in sys.stdin:
         side, nth, naive = line.split()
         child = os.fork()
@@ -79,6 +84,15 @@ def main() -> None:
                 os._exit(status)
         _, status = os.waitpid(child, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+def warm(loaded: config.Config) -> None:
+    """Do once what every life would do for itself: patterns and the digest of the credentials are half of its time."""
+    hashlib.pbkdf2_hmac = functools.cache(hashlib.pbkdf2_hmac)  # type: ignore[assignment]
+    for integrator in loaded.integrators.values():
+        with Client(integrator, cast(LoginHold, None)) as client:  # nobody logs in here
+            client._login._credentials()
+    recognise("warm")
 
 
 def live(loaded: config.Config, dsn: str, side: str, nth: int, naive: str) -> None:

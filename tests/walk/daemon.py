@@ -167,7 +167,8 @@ class Life:
         lease = None
         while lease is None:  # whoever had the lease has been silent for long enough
             with store.engine.begin() as connection:
-                connection.execute(text("UPDATE archive.checkpoint SET lease_until = NULL"))
+                free = text("UPDATE archive.checkpoint SET lease_until = NULL WHERE flow_key = :key")
+                connection.execute(free, {"key": self.key})
             lease = store.leases.claim(self.key)
         return Turn(self.flow, self.key, lease, self.wire, store, FlowReport(self.flow.name))
 

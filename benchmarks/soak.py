@@ -45,7 +45,7 @@ KINDS = (Status(500), Status(429, retry_after="1"), Reset(), Reset(0.5), Cut(0.5
 TOKEN_SECONDS = 2.0
 CATCH_UP = 900.0  # seconds that the daemon has at the end
 EVERY, LATENESS = 2.0, 30.0
-FIGURES = {"LIVES": 25, "PAIRS": 50, "ROUNDS": 3, "MUTATIONS": 20_000, "SEEDS": 25}
+FIGURES = {"LIVES": 25, "KILLS": 48, "PAIRS": 50, "ROUNDS": 3, "MUTATIONS": 20_000, "SEEDS": 25}
 TESTS = ("tests/faults", "tests/test_poll.py", "tests/test_window_mutants.py")
 
 

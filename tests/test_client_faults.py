@@ -18,6 +18,7 @@ from archiver.errors import ArchiverError, PageUnreadable, SourceUnavailable
 from archiver.logs import LogType
 from tests.wire import (
     FLOW,
+    LOGIN,
     PAGE,
     Bench,
     Request,
@@ -157,12 +158,13 @@ def test_downloads(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_rate_holds_over_all_threads(bench: Bench) -> None:
     server = bench.server(always(answer(200, PAGE)))
     client = bench.client(server.url, requests_per_second=50.0, connections=8)
+    began = time.monotonic()
     at_once(8, lambda number: [read(client) for _ in range(5)])
-    times = sorted(request.at for request in server.seen)
+    times = sorted(request.at - began for request in server.seen)
     assert len(times) == client.requests == 41
-    assert times[-1] - times[0] >= 40 / 50 - 0.02
-    assert times[-1] - times[0] < 40 / 50 + 0.5  # neither slower than it may
-    assert all(later - earlier > 8 / 50 for earlier, later in zip(times, times[10:], strict=False))
+    # However late a busy machine is, none comes before its turn.
+    assert all(at >= number / 50 - 0.001 for number, at in enumerate(times)), times
+    assert times[-1] < 5  # nor does each thread wait for the turns of all
 
 
 def test_connections_are_limited_and_used_again(bench: Bench) -> None:
@@ -254,13 +256,15 @@ def test_closing_ends_calls_under_way(bench: Bench, where: str) -> None:
         calls = [pool.submit(read, client) for _ in range(2 if where == "queue" else 1)]
         walk = client.list_pages(FLOW, LogType.MAIN, ((9, page) for page in range(1, 9)))
         calls.append(pool.submit(next, walk))
-        time.sleep(0.3)
+        while (LOGIN if where == "rate" else "/logs") not in server.paths():
+            time.sleep(0.01)
+        time.sleep(0.2)  # the others wait
         started = time.monotonic()
         client.close()
         for call in calls:
             with pytest.raises(SourceUnavailable, match="the client was closed"):
                 call.result()
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 10  # not the 20 or 30 s that each of them would wait
     with pytest.raises(SourceUnavailable, match="the client was closed"):
         read(client)
     with pytest.raises(SourceUnavailable, match="the client was closed"):

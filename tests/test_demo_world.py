@@ -233,12 +233,12 @@ def test_a_page_of_a_huge_run_is_cheap() -> None:
     huge = replace(CALM, lines=1_000_000, spread=0.0, runs=1, every=timedelta(days=1))
     world = world_of(huge)
     run = world.main_logs(FLOW)[0]["filename_uuid"]
-    begun = time.monotonic()
+    begun = time.process_time()
     pages = [
         world.listing(Ask(BRAND.project_id, FLOW, 3, 100, page, original_filename_uuid=run))
         for page in (1, 5_000, 10_000)
     ]
-    assert time.monotonic() - begun < 1.0
+    assert time.process_time() - begun < 1.0
     assert [(page.total, page.size) for page in pages] == [(1_000_000, 100)] * 3
     assert orjson.loads(b"[" + pages[-1].rows + b"]")[-1]["row_num"] == 1
 

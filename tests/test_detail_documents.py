@@ -178,12 +178,12 @@ def test_an_empty_file_says_so(content: bytes) -> None:
 
 @pytest.mark.parametrize("content", NO_JSON)
 def test_what_is_no_json_says_so(content: bytes) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     text, _, error = project(content, LIMITS)
     assert text is None
     assert error is not None
     assert error.startswith("is not JSON (")
-    assert time.monotonic() - started < 5  # hostile texts must not take quadratic time
+    assert time.process_time() - started < 5  # hostile texts must not take quadratic time
 
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)

@@ -233,9 +233,12 @@ PIECES += [
 @pytest.mark.parametrize("piece", PIECES)
 def test_hostile_messages_are_quick(piece: str) -> None:
     template(piece)
-    began = time.perf_counter()
-    template(piece * 100_000)
-    assert time.perf_counter() - began < 0.1
+    took = []
+    for _ in range(3):  # the machine may be busy
+        began = time.process_time()
+        template(piece * 100_000)
+        took.append(time.process_time() - began)
+    assert min(took) < 0.1
 
 
 def line(**fields: object) -> str | None:

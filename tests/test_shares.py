@@ -19,6 +19,7 @@ from archiver.client.pace import Rate
 from archiver.store import Store, connect, migrate, shares
 from archiver.store.shares import Share
 from tests.system.story import small_flows, told
+from tests.test_daemon import daemon
 
 URL = "https://integrator.example.com"
 
@@ -121,20 +122,21 @@ def test_less_of_the_rate_spaces_requests_further_apart() -> None:
 
 @pytest.mark.slow
 def test_two_daemons_send_no_more_than_one_may_and_take_over(postgres: str, database: str, tmp_path: Path) -> None:
-    """Real processes: the rate holds over both, flows are shared, and after a kill -9 the other goes on alone."""
-    rate = 20
+    """Real processes: the rate holds over both, flows are shared, and after a kill -9 the other goes on alone, as soon
+    as the leases are up. `status` says who works on what."""
+    rate = 12
     flows = small_flows("price", "stock", "order", runs=60, lines=25)
     with told(tmp_path, database, flows=flows) as story:
         story.settings = {"requests_per_second": rate}
         story.configure()
         assert story.run("migrate").returncode == 0
-        one, two = story.start("run"), story.start("run")
-        try:
+        with daemon(story) as one, daemon(story) as two:
             _wait(lambda: len({row[0] for row in story.query(HOLDERS)}) == 2)
             began, sent = time.monotonic(), sum(story.server.counts.values())
             _wait(lambda: time.monotonic() - began > 5)
-            took, more = time.monotonic() - began, sum(story.server.counts.values()) - sent
-            assert 0 < more <= rate * took + 3  # a bucket of one request for each of the two, and the one under way
+            more = sum(story.server.counts.values()) - sent
+            # A bucket of one request for each of the two, and the one under way.
+            assert 0 < more <= rate * (time.monotonic() - began) + 3
             held: set[str] = set()
 
             def both_have_worked() -> bool:
@@ -142,26 +144,42 @@ def test_two_daemons_send_no_more_than_one_may_and_take_over(postgres: str, data
                 return held == {str(one.pid), str(two.pid)}
 
             _wait(both_have_worked)
+            _wait(lambda: f":{one.pid}" in story.run("status").stdout)
 
+            def stopped_with_a_lease() -> bool:
+                one.send_signal(signal.SIGSTOP)
+                if story.query(HELD.format(one.pid)):
+                    return True
+                one.send_signal(signal.SIGCONT)
+                return False
+
+            _wait(stopped_with_a_lease)
             one.send_signal(signal.SIGKILL)
             one.wait()
+            left = story.query(HELD.format(one.pid))
+            assert left
+            _wait(lambda: all(story.query(FENCE.format(key))[0][0] > fence for key, fence, _ in left))
+            ((late,),) = story.query(f"SELECT extract(epoch FROM clock_timestamp() - '{max(row[2] for row in left)}')")
+            assert 0 <= late < 10  # not before the leases are up, and soon after
+            _wait(lambda: f":{two.pid}" in story.run("status").stdout)
             _wait(lambda: {row[0].split(":")[1] for row in story.query(OWNERS)} == {str(two.pid)})
             _wait(lambda: story.query(FRACTIONS) == [(1.0,)])
             story.settings = {"requests_per_second": 1000}  # the daemon takes it over, and catches up
             story.configure()
-            _wait(lambda: not story.differences(), 120)
-        finally:
-            for process in (one, two):
-                process.terminate()
-                process.communicate()
+            _wait(lambda: not story.differences(), 240)
 
 
 HOLDERS = "SELECT DISTINCT split_part(owner, ':', 2) FROM archive.rate_share WHERE held_until > now() AND fraction > 0"
 OWNERS = "SELECT lease_owner FROM archive.checkpoint WHERE lease_until > now()"
+HELD = (
+    "SELECT flow_key, fence, lease_until FROM archive.checkpoint"
+    " WHERE lease_until > clock_timestamp() AND split_part(lease_owner, ':', 2) = '{}'"
+)
+FENCE = "SELECT fence FROM archive.checkpoint WHERE flow_key = {}"
 FRACTIONS = "SELECT fraction FROM archive.rate_share WHERE held_until > now() AND fraction > 0"
 
 
-def _wait(until: Callable[[], bool], seconds: float = 60) -> None:
+def _wait(until: Callable[[], bool], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not until():
         assert time.monotonic() < deadline, "it did not come to that"
@@ -198,7 +216,7 @@ def test_an_owner_that_outlives_its_lease_moves_nothing(postgres: str, database:
             with psycopg.connect(database, autocommit=True) as connection:
                 connection.execute("UPDATE archive.checkpoint SET next_due_at = now() + interval '1 hour'")
             late.send_signal(signal.SIGCONT)
-            assert _says(late, "pass_id"), "the late owner did not end its pass"
+            assert _says(late, "pass_id", 180), "the late owner did not end its pass"
             assert (story.query(state), story.query(rows)) == (before, had)
             assert story.query("SELECT fence FROM archive.checkpoint") == [(fence,)]
         finally:

@@ -107,8 +107,8 @@ class Criterion:
         """Whether an index finds the lines that meet it."""
         return not self.has_column or self.field in _INDEXED
 
-    def condition(self, bind: Bind, names: Sequence[str], indexed: bool = False) -> str:
-        """SQL on `archive.line l`. `names` are the fields there are, for any; `indexed`: this one has a btree."""
+    def condition(self, bind: Bind, names: Sequence[str]) -> str:
+        """SQL on `archive.line l`. `names` are the fields there are, for any."""
         if self.field is None and len(names) > MANY_NAMES:
             return self._of_each(bind)
         arms: list[str] = []
@@ -116,11 +116,11 @@ class Criterion:
             arms += self._beside(name, bind)
         if self.field is not None:
             arms += self._column(_VIEW.get(self.field, self.field), bind)
-        condition = f"({' OR '.join(arms)})" if arms else "FALSE"
-        if indexed and self.field is not None and self._is_indexable():
-            texts = bind.add(self._texts())
-            condition += f" AND l.fields ->> {bind.add(self.field)}::text = ANY({texts}::text[])"
-        return condition
+        return f"({' OR '.join(arms)})" if arms else "FALSE"
+
+    def by_index(self, bind: Bind) -> str:
+        """What follows from the condition where it `is_indexable`: for a field that has a btree."""
+        return f"l.fields ->> {bind.add(self.field)}::text = ANY({bind.add(self._texts())}::text[])"
 
     def _beside(self, name: str, bind: Bind) -> Iterator[str]:
         """In `fields` and `rest`."""
@@ -174,9 +174,10 @@ class Criterion:
             if len(bare) <= 20 and abs(exponent) < 400:
                 yield Form(f"{'-' * sign}{bare or 0}e{exponent}")
 
-    def _is_indexable(self) -> bool:
-        """Whether the btree's text tells all forms: null has none."""
-        return self.value != "null" and len(self.value) <= SHORT and _holdable(self.value)
+    @property
+    def is_indexable(self) -> bool:
+        """Whether the text of the field's btree tells all forms of the value: null has none."""
+        return self.field is not None and self.value != "null" and len(self.value) <= SHORT and _holdable(self.value)
 
     def _texts(self) -> list[str]:
         """What `->>` makes of the forms: of floats with whole values `7.0`, of others all their digits."""

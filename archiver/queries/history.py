@@ -8,7 +8,7 @@ from datetime import timedelta
 from itertools import islice
 
 from archiver.queries.reader import BATCH, Reader, Row
-from archiver.queries.search import Key, Search, keys, rows_of
+from archiver.queries.search import Key, Search, keys, newest, rows_of
 
 BROKE = "broke"
 RECOVERED = "recovered"
@@ -16,7 +16,7 @@ EARLIER = 100  # lines
 SHARING = 100  # lines of one thing in one flow and one moment, at most
 MORE = ("answer", "turn")  # beside the columns of reporting.line
 
-_DECIDED = ("success", "failed")
+_DECIDED = {2: "success", 3: "failed"}
 
 # The vendor names no keys: "errors, request body, response body, and so on".
 _ANSWERS = """
@@ -36,30 +36,33 @@ def history(reader: Reader, which: Search, limit: int | None = None) -> Iterator
     first failure after a success of the same flow, `recovered` at the first success after a failure, else None.
     """
     if limit is None:
-        yield from _told(reader, which, keys(reader, which, oldest_first=True))
+        yield from _told(reader, keys(reader, which, oldest_first=True), {})
         return
     # Some more tell how it stood before in most flows; the others are asked about one by one.
-    newest = list(keys(reader, which, limit + EARLIER))[::-1]
-    skip = max(0, len(newest) - limit)
-    yield from islice(_told(reader, which, iter(newest), unsure_from=skip), skip, None)
-
-
-def _told(reader: Reader, which: Search, some: Iterator[Key], unsure_from: int | None = None) -> Iterator[Row]:
-    """The story of these lines. From `unsure_from` on, a flow's first result has one before it that is looked up."""
+    found, is_all = newest(reader, which, limit + EARLIER)
+    shown, earlier = found[:limit][::-1], found[limit:]
     before: dict[int, str] = {}
-    place = 0
+    for key in reversed(earlier):
+        if key.status in _DECIDED:
+            before[key.flow_key] = _DECIDED[key.status]
+    if not is_all:
+        for key in shown:
+            if key.status in _DECIDED and key.flow_key not in before:
+                before[key.flow_key] = _result_before(reader, which, key) or _DECIDED[key.status]
+    yield from _told(reader, iter(shown), before)
+
+
+def _told(reader: Reader, some: Iterator[Key], before: dict[int, str]) -> Iterator[Row]:
+    """The story of these lines. `before`: how it stood in a flow until then, where that is known."""
     while batch := list(islice(some, BATCH)):
         answers = _answers(reader, batch)
-        for key, row in zip(batch, rows_of(reader, iter(batch)), strict=True):
+        for row in rows_of(reader, iter(batch)):
             result, flow = row["status"], row["flow_key"]
             turn = None
-            if result in _DECIDED:
-                if flow not in before and unsure_from is not None and place >= unsure_from:
-                    before[flow] = _result_before(reader, which, key) or result
+            if result in _DECIDED.values():
                 if before.get(flow, result) != result:
                     turn = BROKE if result == "failed" else RECOVERED
                 before[flow] = result
-            place += 1
             yield row | {"answer": answers.get((flow, row["log_id"])) or row["message"], "turn": turn}
 
 
@@ -68,11 +71,9 @@ def _result_before(reader: Reader, which: Search, key: Key) -> str | None:
     moment = reader.rows("SELECT %(moment)s::timestamptz AS at", moment=key.created)[0]["at"]
     # Others may share the moment.
     until = moment + timedelta(microseconds=1)
-    earlier = replace(which, flow_keys=[key.flow_key], statuses=_DECIDED, until=until)
+    earlier = replace(which, flow_keys=[key.flow_key], statuses=tuple(_DECIDED.values()), until=until)
     found = (one for one in keys(reader, earlier, SHARING) if one.created != key.created or one.log_id < key.log_id)
-    for row in rows_of(reader, islice(found, 1)):
-        return str(row["status"])
-    return None
+    return next((_DECIDED[one.status] for one in found if one.status in _DECIDED), None)
 
 
 def _answers(reader: Reader, batch: list[Key]) -> dict[tuple[int, int], str]:

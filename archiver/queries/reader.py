@@ -6,10 +6,12 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import count
 from typing import Any, TypeAlias, cast
 
 import psycopg
+from psycopg import sql
 from psycopg.abc import Buffer
 from psycopg.adapt import AdaptersMap, Loader
 from psycopg.rows import dict_row
@@ -95,15 +97,21 @@ def _adapt(adapters: AdaptersMap) -> None:
 @contextmanager
 def transaction(engine: Engine, **settings: str) -> Iterator[psycopg.Connection[Any]]:
     """A transaction that reads one state of the database and can write nothing. `settings` hold until its end."""
-    ways = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-    with engine.connect().execution_options(**ways) as connection, connection.begin():
+    # Who leaves early leaves it to the pool to roll back.
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
-        wanted = {**_SETTINGS, **settings}
-        driver.execute(
-            "SELECT set_config(name, value, true) FROM unnest(%s::text[], %s::text[]) AS wanted (name, value)",
-            (list(wanted), list(wanted.values())),
-        )
+        driver.execute(_beginning(tuple(settings.items())))
         yield driver
+        driver.execute("COMMIT")
+
+
+@lru_cache
+def _beginning(settings: tuple[tuple[str, str], ...]) -> bytes:
+    """To begin and to set takes one round trip so, and a quick question is answered in little more."""
+    parts: list[sql.Composable] = [sql.SQL("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")]
+    for name, value in {**_SETTINGS, **dict(settings)}.items():
+        parts.append(sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), sql.Literal(value)))
+    return sql.SQL("; ").join(parts).as_bytes(None)
 
 
 def adapted(driver: psycopg.Connection[Any], name: str = "") -> psycopg.Cursor[Any] | psycopg.ServerCursor[Any]:
@@ -119,17 +127,16 @@ class Reader:
     def __init__(self, driver: psycopg.Connection[Any]) -> None:
         self._driver = driver
         self._numbers = count(1)
+        self._cursor = adapted(driver)
+        self._cursor.row_factory = dict_row
 
     def rows(self, statement: str, **bind: Any) -> list[Row]:
         """All rows at once: for answers that are small by their nature."""
-        with adapted(self._driver) as cursor:
-            cursor.row_factory = dict_row
-            return cast("list[Row]", cursor.execute(statement, bind).fetchall())
+        return cast("list[Row]", self._cursor.execute(statement, bind).fetchall())
 
     def columns(self, statement: str, **bind: Any) -> list[str]:
         """The names of a statement's columns."""
-        with adapted(self._driver) as cursor:
-            return [column.name for column in cursor.execute(statement, bind).description or ()]
+        return [column.name for column in self._cursor.execute(statement, bind).description or ()]
 
     def stream(self, statement: str, **bind: Any) -> Iterator[Row]:
         """Rows as they are needed, a few hundred in memory at a time."""

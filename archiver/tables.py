@@ -249,6 +249,7 @@ flow_day = Table(
     Column("duration_p50", Double),
     Column("duration_p95", Double),
     Column("duration_max", Double),
+    Column("writes", BigInteger, nullable=False, server_default=text("0")),
     PrimaryKeyConstraint("flow_key", "day"),
 )
 

@@ -29,6 +29,7 @@ from archiver.logs import (
     parse_run,
     parse_step,
     render,
+    spell,
 )
 from archiver.logs.exact import RAW
 from archiver.logs.times import from_micros, micros, to_milliseconds
@@ -91,12 +92,14 @@ rows = odd_rows | near_rows
 @given(rows)
 def test_a_line_renders_back(row: Row) -> None:
     assert render(parse_line(row)) == row
+    assert load_exact(spell(parse_line(row)).decode()) == row
 
 
 @settings(max_examples=100, deadline=None)
 @given(rows)
 def test_a_step_renders_back(row: Row) -> None:
     assert render(parse_step(row)) == row
+    assert load_exact(spell(parse_step(row)).decode()) == row
 
 
 @settings(max_examples=100, deadline=None)
@@ -104,6 +107,7 @@ def test_a_step_renders_back(row: Row) -> None:
 def test_a_run_renders_back(row: Row, sub_flows: Any) -> None:
     row = row | {"sub_flows": sub_flows}
     assert render(parse_run(row)) == row
+    assert load_exact(spell(parse_run(row)).decode()) == row
 
 
 plain: dict[str, st.SearchStrategy[Any]] = {

@@ -126,6 +126,20 @@ def test_places_within_a_long_run(archived: Archived, database: str, monkeypatch
         assert one.page(3, projectid="p", flowId="f", limit=100, page=41).status_code == 404
 
 
+@pytest.mark.parametrize("odd", ["log_id % 10 = 3", "true"], ids=["some", "all"])
+def test_lines_that_are_older_than_their_run_are_where_they_belong(archived: Archived, database: str, odd: str) -> None:
+    """Lines are looked for around their run first."""
+    long_run(database, 120)
+    with psycopg.connect(database) as connection:
+        connection.execute(f"UPDATE archive.line SET created = created - interval '10 years' WHERE {odd}".encode())
+        truth = connection.execute("SELECT log_id FROM archive.line ORDER BY created DESC, log_id DESC").fetchall()
+    runs: list[dict[str, Any]] = [{}, {"original_filename_uuid": "long"}]
+    with replaying(database) as url:
+        for run in runs:
+            have = replace(archived, url=url).rows(3, projectid="p", flowId="f", limit=50, **run)
+            assert [row["id"] for row in have] == [log_id for (log_id,) in truth], run
+
+
 def long_run(database: str, size: int) -> None:
     engine = connect(database)
     migrate(engine)
@@ -224,8 +238,13 @@ def matching(rows: list[dict[str, Any]], **fields: Any) -> list[int]:
     return [row["id"] for row in rows if all(row.get(name) == value for name, value in fields.items())]
 
 
-@pytest.mark.parametrize("few", [10_000, 3], ids=["few hits", "many hits"])
-def test_any_number_of_fields_of_any_type(archived: Archived, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("largest", "few"), [(500, 10_000), (2, 10_000), (2, 3)], ids=["few hits", "some hits", "many hits"]
+)
+def test_any_number_of_fields_of_any_type(
+    archived: Archived, largest: int, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searching, "WHOLE", largest)
     monkeypatch.setattr(searching, "FEW", few)
     whole = sorted(
         archived.rows(3, flow=1, limit=100),
@@ -291,7 +310,7 @@ def test_a_question_that_takes_too_long_is_not_answered_for_ever(
     from archiver.web import room
 
     monkeypatch.setattr(room, "STATEMENT", 0.001)
-    monkeypatch.setattr(searching, "_FEW", "SELECT 1, 2, 3 FROM pg_sleep(5) -- {found} {few}")
+    monkeypatch.setattr(searching, "_WHOLE", "SELECT 1, 2, 3 FROM pg_sleep(5) -- {found} {few}")
     answer = archived.page(3, **sought("sku", "x"))
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
 

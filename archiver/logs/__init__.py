@@ -23,7 +23,8 @@ from archiver.logs.exact import dump_exact, load_exact
 from archiver.logs.pages import EMPTY_PAGE, Page, parse_page
 from archiver.logs.parse import parse_line, parse_run, parse_step, render
 from archiver.logs.rows import FIELDS, Line, LogType, Row, Run, State, Status, Step
-from archiver.logs.times import canonical, from_micros, micros
+from archiver.logs.spelling import spell
+from archiver.logs.times import canonical, from_micros, micros, of_postgres
 
 __all__ = [
     "EMPTY_PAGE",
@@ -43,10 +44,12 @@ __all__ = [
     "from_micros",
     "load_exact",
     "micros",
+    "of_postgres",
     "parse_line",
     "parse_lines",
     "parse_page",
     "parse_run",
     "parse_step",
     "render",
+    "spell",
 ]

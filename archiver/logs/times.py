@@ -20,6 +20,11 @@ def canonical(moment: datetime) -> str:
     return text[:-6].rstrip("0") + "+00:00" if "." in text else text
 
 
+def of_postgres(text: str) -> str:
+    """Canonical text of a `timestamptz` as Postgres writes it in a session in UTC: `2023-06-23 11:33:17.898+00`."""
+    return f"{text[:10]}T{text[11:]}:00"
+
+
 def iso(value: Any) -> tuple[str | None, bool]:
     """An ISO 8601 time (or milliseconds) as canonical text, and whether that text gives the value back."""
     if isinstance(value, str):

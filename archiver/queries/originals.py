@@ -8,12 +8,18 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from archiver.logs import Line, Row, Run, Step, canonical, render
+from archiver.logs import Line, Row, Run, Step, canonical, of_postgres, render, spell
 
 _COMMON = ", ".join(Step._fields[: Step._fields.index("extra")])
 STEP = f"{_COMMON}, extra::text, position"
 LINE = f"{_COMMON}, fields::text, rest::text"
 """Columns of archive.step and archive.line, for `step_log` and `line_log`."""
+
+_AS_TEXT = _COMMON.replace("created, finished", "created::text AS created_text, finished::text AS finished_text")
+RUN_TEXT = f"{_AS_TEXT}, extra::text"
+STEP_TEXT = f"{_AS_TEXT}, extra::text, position"
+LINE_TEXT = f"{_AS_TEXT}, fields::text, rest::text"
+"""The same for `run_text`, `step_text` and `line_text`, in a session in UTC."""
 
 
 def main_logs(connection: Connection, flow_key: int, *, log_ids: Sequence[int] | None = None) -> Iterator[Row]:
@@ -75,6 +81,31 @@ def step_log(columns: Sequence[Any]) -> Row:
 def line_log(columns: Sequence[Any]) -> Row:
     """A line log as it came, from the columns LINE."""
     return render(stored_line(columns))
+
+
+def run_text(columns: Sequence[Any], steps: Sequence[Step]) -> bytes:
+    """A main log as it came, as JSON, from the columns RUN_TEXT."""
+    return spell(Run._make((*_timed(columns), tuple(steps))))
+
+
+def step_of(columns: Sequence[Any]) -> Step:
+    """A sub flow log from the columns STEP_TEXT."""
+    return Step._make(_timed(columns))
+
+
+def step_text(columns: Sequence[Any]) -> bytes:
+    """A sub flow log as it came, as JSON, from the columns STEP_TEXT."""
+    return spell(step_of(columns))
+
+
+def line_text(columns: Sequence[Any]) -> bytes:
+    """A line log as it came, as JSON, from the columns LINE_TEXT."""
+    return spell(Line._make(_timed(columns)))
+
+
+def _timed(row: Sequence[Any]) -> tuple[Any, ...]:
+    finished = row[2]
+    return (row[0], of_postgres(row[1]), None if finished is None else of_postgres(finished), *row[3:])
 
 
 def _spelled(row: Sequence[Any]) -> list[Any]:

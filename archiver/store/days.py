@@ -3,7 +3,8 @@
 A day belongs to the runs that began in it, and so do their lines, whenever they were logged: all of a row follows from
 `archive.run` alone. Runs that are new or have changed have their days counted again, by index, from the day's runs;
 lines that are new or have changed move the counts of their run, and of its day, by as much. Both happen in the
-transaction that writes the rows, under the lock on the flow's checkpoint, so that nobody counts in between.
+transaction that writes the rows, under the lock on the flow's checkpoint, so that nobody counts in between. `writes`
+grows whenever a run of the day, or a line of one, was written: what somebody counted before holds while it stands.
 
 The zone in which days are cut stands in `archive.flow.day_zone`, not in the configuration of whoever writes: two
 daemons whose configurations differ cut the same days. `rezone` changes it, and cuts all days of a flow anew.
@@ -31,11 +32,11 @@ _COUNTS = """
     max(extract(epoch FROM finished - created)::float8)
 """
 _COLUMNS = "runs, succeeded, failed, empty, lines, failed_lines, duration_p50, duration_p95, duration_max"
-_ANEW = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS.split(", "))
+_ANEW = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS.split(", ")) + ", writes = flow_day.writes + 1"
 # By index a little more than a day, whatever the zone; then the day itself. A day without runs keeps a row of zeros.
 _RECOUNT = sql.SQL(f"""
-    INSERT INTO archive.flow_day (flow_key, day, {_COLUMNS})
-    SELECT %(flow_key)s, touched.day, counted.*
+    INSERT INTO archive.flow_day (flow_key, day, {_COLUMNS}, writes)
+    SELECT %(flow_key)s, touched.day, counted.*, 1
     FROM (
         SELECT DISTINCT (moment AT TIME ZONE %(zone)s)::date AS day FROM unnest(%(moments)s::timestamptz[]) moment
     ) touched
@@ -48,19 +49,20 @@ _RECOUNT = sql.SQL(f"""
     ON CONFLICT (flow_key, day) DO UPDATE SET {_ANEW}
 """)
 _ADD_LINES = sql.SQL("""
-    UPDATE archive.flow_day SET lines = lines + %(lines)s, failed_lines = failed_lines + %(failed)s
+    UPDATE archive.flow_day SET lines = lines + %(lines)s, failed_lines = failed_lines + %(failed)s,
+        writes = writes + 1
     WHERE flow_key = %(flow_key)s AND day = (%(created)s::timestamptz AT TIME ZONE %(zone)s)::date
 """)
 _LOCK = text("SELECT FROM archive.checkpoint WHERE flow_key = :flow_key FOR NO KEY UPDATE")
 _CLEAR = text(f"""
     UPDATE archive.flow_day
     SET {", ".join(f"{name} = 0" for name in _COLUMNS.split(", ")[:6])},
-        duration_p50 = NULL, duration_p95 = NULL, duration_max = NULL
+        duration_p50 = NULL, duration_p95 = NULL, duration_max = NULL, writes = writes + 1
     WHERE flow_key = :flow_key
 """)
 _FILL = text(f"""
-    INSERT INTO archive.flow_day (flow_key, day, {_COLUMNS})
-    SELECT flow_key, (created AT TIME ZONE :zone)::date, {_COUNTS}
+    INSERT INTO archive.flow_day (flow_key, day, {_COLUMNS}, writes)
+    SELECT flow_key, (created AT TIME ZONE :zone)::date, {_COUNTS}, 1
     FROM archive.run WHERE flow_key = :flow_key GROUP BY 1, 2
     ON CONFLICT (flow_key, day) DO UPDATE SET {_ANEW}
 """)

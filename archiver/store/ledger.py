@@ -216,7 +216,7 @@ class Ledger:
         return Put(put.new, put.changed, refused + put.refused)
 
     def _count_lines(self, run_log_id: int, created: str, put: Written) -> None:
-        if not put.new and not put.failed:
+        if not put.new and not put.changed:
             return
         self._run(
             "UPDATE archive.run SET line_count = line_count + %(new)s,"

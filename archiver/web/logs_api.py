@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from archiver.logs import LogType, dump_exact
+from archiver.logs import LogType
 from archiver.queries import replay
 from archiver.web.errors import NotThere, WrongQuestion
 from archiver.web.files import parts_of
@@ -83,7 +83,7 @@ def list_logs(room: Room, request: Request) -> Response:
             "page": page,
             "previous": _page_url(base, params, limit, page - 1) if page > 1 else "",
             "next": _page_url(base, params, limit, page + 1) if more else "",
-            "results": [_exactly(row) for row in found.rows],
+            "results": [orjson.Fragment(row) for row in found.rows],
         }
     )
 
@@ -170,14 +170,6 @@ def _search(params: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
 
 def _page_url(base: str, params: Mapping[str, str], limit: int, page: int) -> str:
     return f"{base}/logs?{urlencode({**params, 'limit': limit, 'page': page})}"
-
-
-def _exactly(row: Mapping[str, Any]) -> orjson.Fragment:
-    """A row's JSON, also where it holds numbers that no float holds, or half a character."""
-    try:
-        return orjson.Fragment(orjson.dumps(row))
-    except TypeError:
-        return orjson.Fragment(dump_exact(row))
 
 
 def _json(value: Mapping[str, Any] | Sequence[Any], status: int = 200) -> Response:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import psycopg
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from archiver.errors import TryLater
-from archiver.logs import LogType, Row
+from archiver.logs import LogType
+from archiver.queries.reader import transaction
 from archiver.queries.replay.memory import Memory
 
 
@@ -38,31 +39,34 @@ class Ask(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """A page: its rows as the Integrator sent them, newest first, and how many rows all pages have together."""
+    """A page: its rows as the Integrator sent them, each as JSON, newest first; and how many rows all pages have
+    together."""
 
     total: int
-    rows: Sequence[Row]
+    rows: Sequence[bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """One read-only transaction, and what is remembered between them."""
+    """One read-only transaction, in UTC, and what is remembered between them."""
 
-    connection: Connection
+    driver: psycopg.Connection[Any]
     memory: Memory
     seconds: float
 
     @contextmanager
     def given(self, seconds: float) -> Iterator[None]:
         """Each statement of the block may take so long, if that is longer than usual."""
-        _limit(self.connection, max(seconds, self.seconds))
+        self._limit(max(seconds, self.seconds))
         yield
-        _limit(self.connection, self.seconds)
+        self._limit(self.seconds)
+
+    def _limit(self, seconds: float) -> None:
+        self.driver.execute("SELECT set_config('statement_timeout', %s, true)", [_milliseconds(seconds)])
 
     def rows(self, statement: str, **bind: Any) -> list[Any]:
         """All rows of a statement, as tuples."""
-        driver = cast("psycopg.Connection[Any]", self.connection.connection.driver_connection)
-        return driver.execute(cast("Any", statement), bind).fetchall()
+        return self.driver.execute(statement, bind).fetchall()
 
 
 @contextmanager
@@ -71,18 +75,14 @@ def asking(engine: Engine, memory: Memory, *, seconds: float) -> Iterator[Replay
 
     Raises TooBroad where one took longer.
     """
-    ways = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
     try:
-        with engine.connect().execution_options(**ways) as connection, connection.begin():
-            _limit(connection, seconds)
-            yield Replay(connection, memory, seconds)
+        with transaction(engine, statement_timeout=_milliseconds(seconds)) as driver:
+            yield Replay(driver, memory, seconds)
     except (psycopg.errors.QueryCanceled, DBAPIError) as exc:
         if isinstance(exc, DBAPIError) and not isinstance(exc.orig, psycopg.errors.QueryCanceled):
             raise
         raise TooBroad(f"the archive could not answer within {seconds:g} s; ask for less") from exc
 
 
-def _limit(connection: Connection, seconds: float) -> None:
-    """How long each statement may take from now on, in this transaction."""
-    bind = {"timeout": f"{seconds * 1000:.0f}"}
-    connection.execute(text("SELECT set_config('statement_timeout', :timeout, true)"), bind)
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:.0f}"

@@ -6,7 +6,7 @@ what is left of older ones is counted, and makes one more day, the oldest.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from archiver.queries.replay.asking import Replay
 
@@ -60,7 +60,8 @@ _DAYS = """
         SELECT min(day) AS first, max(day) AS last, min(upto - n) AS before
         FROM summed WHERE upto > %(offset)s AND upto - n < %(offset)s + %(limit)s AND n > 0
     )
-    SELECT (SELECT max(upto) FROM summed), coalesce(before, 0), (first::timestamp AT TIME ZONE day_zone)::text,
+    SELECT ({pruned}), (SELECT max(upto) FROM summed), coalesce(before, 0),
+        (first::timestamp AT TIME ZONE day_zone)::text,
         ((CASE WHEN isfinite(last) THEN last + 1 ELSE %(since)s::date END)::timestamp AT TIME ZONE day_zone)::text
     FROM chosen, archive.flow WHERE flow_key = %(flow_key)s
 """
@@ -68,11 +69,13 @@ _DAYS = """
 
 def days_of(replay: Replay, flow_key: int, what: What, offset: int, limit: int) -> Days:
     """The days of the page that begins behind `offset` runs, or lines, of a flow."""
-    ((since,),) = replay.rows(_SINCE[what], flow_key=flow_key)
-    older = 0 if since is None else _older(replay, flow_key, what, since)
-    bind = {"flow_key": flow_key, "since": since, "older": older, "offset": offset, "limit": limit}
-    (row,) = replay.rows(_DAYS.format(what=what), **bind)
-    return Days(*row)
+    statement = _DAYS.format(what=what, pruned=_SINCE[what])
+    bind: dict[str, Any] = {"flow_key": flow_key, "offset": offset, "limit": limit}
+    ((since, *days),) = replay.rows(statement, **bind, since=None, older=0)
+    if since is not None:
+        older = _older(replay, flow_key, what, since)
+        ((_, *days),) = replay.rows(statement, **bind, since=since, older=older)
+    return Days(*days)
 
 
 def _older(replay: Replay, flow_key: int, what: What, since: str) -> int:

@@ -23,6 +23,9 @@ class Memory:
         self._places = 0
         self._lists: OrderedDict[Hashable, tuple[list[int], list[Place]]] = OrderedDict()
         self._counts: OrderedDict[Hashable, int] = OrderedDict()
+        self._kept: OrderedDict[Hashable, Any] = OrderedDict()
+        self.counting = Lock()
+        """Held by whoever counts what takes long: one at a time."""
 
     def before(self, key: Hashable, offset: int) -> tuple[int, Place | None]:
         """The nearest known place at or before `offset`: how many rows come up to it, and the last of these."""
@@ -80,6 +83,19 @@ class Memory:
             self._counts[key] = count
             while len(self._counts) > 1000:
                 self._counts.popitem(last=False)
+
+    def recall(self, key: Hashable) -> Any:
+        """What was kept under a key; None where nothing is known."""
+        with self._lock:
+            return self._kept.get(key)
+
+    def keep(self, key: Hashable, value: Any) -> None:
+        """Keep a value under a key."""
+        with self._lock:
+            self._kept[key] = value
+            self._kept.move_to_end(key)
+            while len(self._kept) > 1000:
+                self._kept.popitem(last=False)
 
     def _forget(self) -> None:
         while self._places > self._room and len(self._lists) > 1:

@@ -1,6 +1,7 @@
 """Searching lines: any number of fields, each with a value as it is spelled in a URL.
 
 Few hits are found by the index and sorted. Many are read in their order, from the place where the page before ended.
+How many there were the last time tells where to begin; every way is exact by itself.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from typing import Any
 from archiver.logs import FIELDS
 from archiver.logs.parse import FIELD_LENGTH
 from archiver.logs.times import iso
-from archiver.queries.originals import LINE, line_log
+from archiver.queries.originals import LINE_TEXT, line_text
 from archiver.queries.replay.asking import Ask, Listing, Replay
+from archiver.queries.replay.counting import Hits, count_of
 
-FEW = 10_000
+WHOLE = 500  # hits that are sorted as whole lines
+FEW = 10_000  # hits of which the keys are sorted
 # What a value may be besides a string, in JSON. Longer numbers are no search of anybody's.
 _SCALAR = re.compile(r"-?(?:0|[1-9]\d{0,39})(?:\.\d{1,40})?(?:[eE][+-]?\d{1,2})?|true|false|null", re.ASCII)
 
@@ -41,6 +44,13 @@ class _Binds:
         return f"%({name})s"
 
 
+_WHOLE = f"""
+    WITH hits AS MATERIALIZED (SELECT * {{found}} LIMIT {{few}})
+    SELECT counted.n, page.* FROM (SELECT count(*) AS n FROM hits) counted
+    LEFT JOIN LATERAL (
+        SELECT created, {LINE_TEXT} FROM hits ORDER BY created DESC, log_id DESC OFFSET %(skip)s LIMIT %(limit)s
+    ) page ON true ORDER BY page.created DESC, page.log_id DESC
+"""
 _FEW = """
     WITH hits AS MATERIALIZED (SELECT created, log_id {found} LIMIT {few})
     SELECT counted.n, page.created, page.log_id FROM (SELECT count(*) AS n FROM hits) counted
@@ -59,52 +69,66 @@ def searched(replay: Replay, ask: Ask) -> Listing:
     if ask.filename_uuid is not None:
         where.append(f"filename_uuid = {bind.add(ask.filename_uuid)}")
     where += [_condition(field, value, bind.add) for field, value in ask.search]
-    found = f"FROM archive.line WHERE {' AND '.join(where)}"
-    page = replay.rows(_FEW.format(found=found, few=FEW + 1), **bind.values, skip=ask.offset, limit=ask.limit)
-    count = page[0][0]
-    if count > FEW:
-        return _many(replay, ask, found, bind)
-    return Listing(count, _rows(replay, ask.flow_key, [row[1:] for row in page if row[1] is not None]))
+    condition = " AND ".join(where)
+    found = f"FROM archive.line WHERE {condition}"
+    asked = ("size", ask._replace(page=1, limit=1))
+    size = replay.memory.count(asked) or 0
+    for most, ways in ((WHOLE, _whole), (FEW, _few)):
+        if size <= most:
+            size, page = ways(replay, ask, found, bind)
+            if size <= most:
+                return Listing(size, page)
+            replay.memory.note_count(asked, size)
+    return _many(replay, ask, condition, bind)
 
 
-def _rows(replay: Replay, flow_key: int, keys: list[Any]) -> list[dict[str, object]]:
+def _whole(replay: Replay, ask: Ask, found: str, bind: _Binds) -> tuple[int, list[bytes]]:
+    """How many hits there are, counted to one beyond WHOLE, and the page where there are no more."""
+    statement = _WHOLE.format(found=found, few=WHOLE + 1)
+    page = replay.rows(statement, **bind.values, skip=ask.offset, limit=ask.limit)
+    return page[0][0], [line_text(row[2:]) for row in page if row[1] is not None]
+
+
+def _few(replay: Replay, ask: Ask, found: str, bind: _Binds) -> tuple[int, list[bytes]]:
+    """The same, counted to one beyond FEW."""
+    statement = _FEW.format(found=found, few=FEW + 1)
+    page = replay.rows(statement, **bind.values, skip=ask.offset, limit=ask.limit)
+    keys = [row[1:] for row in page if row[1] is not None]
+    return page[0][0], _rows(replay, ask.flow_key, keys) if page[0][0] <= FEW else []
+
+
+def _rows(replay: Replay, flow_key: int, keys: list[Any]) -> list[bytes]:
     if not keys:
         return []
     rows = replay.rows(
-        f"SELECT {LINE} FROM archive.line WHERE flow_key = %(flow_key)s AND log_id = ANY(%(ids)s)"
+        f"SELECT {LINE_TEXT} FROM archive.line WHERE flow_key = %(flow_key)s AND log_id = ANY(%(ids)s)"
         " AND created BETWEEN %(oldest)s AND %(newest)s ORDER BY created DESC, log_id DESC",
         flow_key=flow_key,
         ids=[log_id for _, log_id in keys],
         oldest=keys[-1][0],
         newest=keys[0][0],
     )
-    return [line_log(row) for row in rows]
+    return [line_text(row) for row in rows]
 
 
-def _many(replay: Replay, ask: Ask, found: str, bind: _Binds) -> Listing:
-    """The count is as old as the last line that came to the flow."""
-    ((total,),) = replay.rows(
-        "SELECT coalesce(sum(lines), 0)::bigint FROM archive.flow_day WHERE flow_key = %(key)s", key=ask.flow_key
-    )
-    key = (ask._replace(page=1, limit=1), total)
-    count = replay.memory.count(key)
-    if count is None:
-        ((count,),) = replay.rows(f"SELECT count(*) {found}", **bind.values)
-        replay.memory.note_count(key, count)
+def _many(replay: Replay, ask: Ask, where: str, bind: _Binds) -> Listing:
+    count, state = count_of(replay, ask, Hits(where, bind.values))
+    key = (ask._replace(page=1, limit=1), state)
     if ask.offset >= count:
         return Listing(count, ())
     before, place = replay.memory.before(key, ask.offset)
     if place is not None:
         time, number = bind.add(place[0]), bind.add(place[1])
-        found += f" AND (created, log_id) < ({time}, {number}) AND created <= {time}"
+        where += f" AND (created, log_id) < ({time}, {number}) AND created <= {time}"
     skip, limit = bind.add(ask.offset - before), bind.add(ask.limit)
     rows = replay.rows(
-        f"SELECT {LINE}, created, log_id {found} ORDER BY created DESC, log_id DESC OFFSET {skip} LIMIT {limit}",
+        f"SELECT {LINE_TEXT}, created, log_id FROM archive.line WHERE {where}"
+        f" ORDER BY created DESC, log_id DESC OFFSET {skip} LIMIT {limit}",
         **bind.values,
     )
     if rows:
         replay.memory.note(key, ask.offset + len(rows), rows[-1][-2:])
-    return Listing(count, [line_log(row[:-2]) for row in rows])
+    return Listing(count, [line_text(row[:-2]) for row in rows])
 
 
 def _condition(field: str, value: str, add: Callable[[Any], str]) -> str:

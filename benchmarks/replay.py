@@ -1,4 +1,5 @@
-"""How fast the replayed Logs API answers: first and deep pages, over HTTP, on an archive of millions of lines.
+"""How fast the web server answers, over HTTP, on an archive of millions of lines: first and deep pages of the replayed
+Logs API, and the pages for people.
 
     python -m benchmarks.replay --lines 2000000
 
@@ -16,7 +17,7 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,7 +34,8 @@ from archiver.store.partitions import Partitions
 
 TOKEN = "a-token-for-measuring"
 PER_RUN = 20
-MOST = 15  # milliseconds that a page may take
+MOST = 15  # milliseconds that a page of logs may take
+MOST_OF_PAGES = 100  # and a page for people
 END = datetime(2026, 1, 1, tzinfo=UTC)
 
 _RUNS = """
@@ -106,15 +108,22 @@ class Example(NamedTuple):
     flow_id: str
     run_id: str
     sku: str
+    flow_key: int
+    run_log_id: int
+    line_log_id: int
 
 
 _EXAMPLE = """
-    SELECT f.project_id, f.flow_id, (
-            SELECT filename_uuid FROM archive.run r WHERE r.flow_key = f.flow_key ORDER BY line_count DESC LIMIT 1
-        ), l.fields ->> 'sku'
+    SELECT f.project_id, f.flow_id, r.filename_uuid, l.fields ->> 'sku', f.flow_key, r.log_id, (
+            SELECT log_id FROM archive.line o
+            WHERE o.flow_key = f.flow_key AND o.original_filename_uuid = r.filename_uuid LIMIT 1
+        )
     FROM archive.flow f JOIN (
         SELECT flow_key, fields FROM archive.line WHERE fields @> '{"currency": "TRY"}' OFFSET 1000 LIMIT 1
     ) l USING (flow_key)
+    CROSS JOIN LATERAL (
+        SELECT filename_uuid, log_id FROM archive.run r WHERE r.flow_key = f.flow_key ORDER BY line_count DESC LIMIT 1
+    ) r
 """
 
 
@@ -128,23 +137,26 @@ class Client:
         self._servers: list[int] = []
 
     def ask(self, **params: object) -> dict[str, Any]:
-        return cast("dict[str, Any]", json.loads(self._body(params)))
+        return cast("dict[str, Any]", json.loads(self._body(self.logs(**params))))
 
-    def _body(self, params: Mapping[str, object]) -> bytes:
-        query = urlencode({**self._always, **params})
-        self._http.request("GET", f"/logs?{query}", headers={"Authorization": f"Bearer {TOKEN}"})
+    def logs(self, **params: object) -> str:
+        """The path of a page of logs."""
+        return f"/logs?{urlencode({**self._always, **params})}"
+
+    def _body(self, path: str) -> bytes:
+        self._http.request("GET", path, headers={"Authorization": f"Bearer {TOKEN}"})
         answer = self._http.getresponse()
         body = answer.read()
-        assert answer.status == 200, body
+        assert answer.status == 200, f"{path}: {answer.status} {body!r}"
         return body
 
-    def timed(self, **params: object) -> tuple[float, float]:
+    def timed(self, path: str) -> tuple[float, float]:
         """Milliseconds that went by, and of work."""
         began, before = time.perf_counter(), self._worked()
-        body = self._body(params)
+        body = self._body(path)
         took = (time.perf_counter() - began) * 1000
         work = self._worked() - before
-        assert json.loads(body)["results"]
+        assert not path.startswith("/logs?") or json.loads(body)["results"]
         return took, work
 
     def settle(self) -> None:
@@ -182,10 +194,31 @@ def measure(client: Client, example: Example, rounds: int) -> None:
     for name, (question, pages) in questions.items():
         client.settle()
         numbers = [turn + 1 if pages < 0 else 1 + turn * 7919 % pages for turn in range(rounds)]
-        (first, _), *rest = [client.timed(page=number, **question) for number in numbers]
-        took, work = (statistics.median(one) for one in zip(*rest, strict=True))
-        print(f"| {name} | {first:.1f} | {took:.1f} | {work:.1f} | {MOST}{' !' if work > MOST else ''} |", flush=True)
+        _tell(name, [client.timed(client.logs(page=number, **question)) for number in numbers], MOST)
+    flow = f"/flows/{example.flow_key}"
+    pages_of_people = {
+        "the board": "/",
+        "a flow, 30 days": f"{flow}?since=30d",
+        "a flow, all of it": f"{flow}?since=all",
+        "its runs that failed": f"{flow}?since=all&status=failed",
+        "its longest run": f"{flow}/runs/{example.run_log_id}",
+        "a line": f"{flow}/runs/{example.run_log_id}/line/{example.line_log_id}",
+        "search of a SKU": f"/search?q=sku={example.sku}",
+        "search of what a third of all lines has": "/search?q=currency=TRY",
+        "history of a SKU": f"/history?q=sku={example.sku}",
+        "kinds of errors": "/errors",
+        "the archive": "/archive",
+    }
+    for name, path in pages_of_people.items():
+        client.settle()
+        _tell(f"page: {name}", [client.timed(path) for _ in range(rounds)], MOST_OF_PAGES)
     print(f"\nmemory of this process at most: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
+
+
+def _tell(name: str, timed: list[tuple[float, float]], most: float) -> None:
+    (first, _), *rest = timed
+    took, work = (statistics.median(one) for one in zip(*rest, strict=True))
+    print(f"| {name} | {first:.1f} | {took:.1f} | {work:.1f} | {most}{' !' if work > most else ''} |", flush=True)
 
 
 def main() -> int:
@@ -198,7 +231,11 @@ def main() -> int:
     with embedded.running(asked.dir / "data") as dsn:
         with psycopg.connect(dsn) as connection:
             (made,) = connection.execute("SELECT to_regclass('archive.flow_day') IS NOT NULL").fetchone() or (False,)
-        if not made:
+        if made:
+            engine = connect(dsn)
+            migrate(engine)  # it may be older than the code, which would answer 503 then
+            engine.dispose()
+        else:
             make(dsn, asked.lines)
         with psycopg.connect(dsn) as connection:
             example = Example(*(connection.execute(_EXAMPLE.encode()).fetchone() or ()))

@@ -83,9 +83,12 @@ def site(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Si
             yield Site(url, session, story, database)
 
 
+_COMMON = "process_group_id, process_group_name, original_filename_uuid, filename_uuid, triggered_by, schedule"
+Bind = dict[str, Any]
+
+
 def _add_evil(database: str) -> None:
     """A flow, a run, a step, lines and files with hostile text wherever text goes."""
-    common = "process_group_id, process_group_name, original_filename_uuid, filename_uuid, triggered_by, schedule"
     with psycopg.connect(database, autocommit=True) as connection:
         (key,) = connection.execute(
             "INSERT INTO archive.flow (integrator, project_id, project_slug, flow_id, flow_name)"
@@ -93,59 +96,74 @@ def _add_evil(database: str) -> None:
             {"e": HOSTILE},
         ).fetchone() or (0,)
         bind = {"key": key, "e": HOSTILE, "id": EVIL, "run": f"run {HOSTILE}", "at": NOW - timedelta(hours=1)}
+        for add in (_evil_state, _evil_run, _evil_lines, _evil_files):
+            add(connection, bind)
+
+
+def _evil_state(connection: psycopg.Connection[Any], bind: Bind) -> None:
+    """How the flow's archive stands, and the kind of its errors."""
+    connection.execute(
+        "INSERT INTO archive.checkpoint (flow_key, last_error, failures_in_a_row, gaps, intervals) VALUES"
+        " (%(key)s, %(e)s, 3, %(gaps)s, %(intervals)s)",
+        bind
+        | {
+            "gaps": Jsonb([{"from": None, "to": "2026-01-01T00:00:00+00:00", "reason": HOSTILE}]),
+            "intervals": Jsonb([["2026-01-01T00:00:00+00:00", NOW.isoformat()]]),
+        },
+    )
+    connection.execute(
+        "INSERT INTO archive.pass (flow_key, started_at, ended_at, outcome, error)"
+        " VALUES (%(key)s, %(at)s, %(at)s, %(e)s, %(e)s)",
+        bind,
+    )
+    connection.execute(
+        "INSERT INTO archive.error_group (flow_key, fingerprint, version, error_class, template, sample,"
+        " occurrences, runs_hit, first_seen_at, last_seen_at) VALUES (%(key)s, 5, 1, %(e)s, %(e)s, %(e)s, 2, 1,"
+        " %(at)s, %(at)s)",
+        bind,
+    )
+
+
+def _evil_run(connection: psycopg.Connection[Any], bind: Bind) -> None:
+    """A run with one step."""
+    connection.execute(
+        f"INSERT INTO archive.run (flow_key, log_id, created, finished, {_COMMON}, state, status, form, src_hash,"
+        " archive_state, seen_at, extra, line_count, failed_line_count, error_key) VALUES (%(key)s, %(id)s, %(at)s,"
+        " %(at)s, %(e)s, %(e)s, %(run)s, %(run)s, %(e)s, %(e)s, 3, 3, 0, 1, 'sealed', now(), %(extra)s, 2, 2, 5)",
+        bind | {"extra": Jsonb({"message": HOSTILE})},
+    )
+    connection.execute(
+        f"INSERT INTO archive.step (flow_key, log_id, created, finished, {_COMMON}, state, status, form, src_hash,"
+        " run_log_id, seen_at, extra) VALUES (%(key)s, %(id)s + 1, %(at)s, %(at)s, %(e)s, %(e)s, %(run)s, %(run)s,"
+        " %(e)s, %(e)s, 3, 3, 0, 1, %(id)s, now(), %(extra)s)",
+        bind | {"extra": Jsonb({"message": HOSTILE})},
+    )
+
+
+def _evil_lines(connection: psycopg.Connection[Any], bind: Bind) -> None:
+    """Two lines, and the names of their fields."""
+    fields = Jsonb({"message": HOSTILE, HOSTILE: HOSTILE, "sku": HOSTILE, "cell": "=1+1"})
+    rest = Jsonb({"deep": [HOSTILE, {HOSTILE: [HOSTILE]}]})
+    for number in (2, 3):
         connection.execute(
-            "INSERT INTO archive.checkpoint (flow_key, last_error, failures_in_a_row, gaps, intervals) VALUES"
-            " (%(key)s, %(e)s, 3, %(gaps)s, %(intervals)s)",
-            bind
-            | {
-                "gaps": Jsonb([{"from": None, "to": "2026-01-01T00:00:00+00:00", "reason": HOSTILE}]),
-                "intervals": Jsonb([["2026-01-01T00:00:00+00:00", NOW.isoformat()]]),
-            },
+            f"INSERT INTO archive.line (flow_key, log_id, created, {_COMMON}, state, status, form, src_hash,"
+            " row_num, fields, rest, error_key) VALUES (%(key)s, %(id)s + %(n)s, %(at)s, %(e)s, %(e)s, %(run)s,"
+            " %(e)s, %(e)s, %(e)s, 3, 3, 0, 1, %(n)s, %(fields)s, %(rest)s, 5)",
+            bind | {"n": number, "fields": fields, "rest": rest},
         )
+        connection.execute("INSERT INTO archive.field VALUES (%(key)s, %(name)s)", bind | {"name": f"f{number}"})
+    connection.execute("INSERT INTO archive.field VALUES (%(key)s, %(e)s)", bind)
+
+
+def _evil_files(connection: psycopg.Connection[Any], bind: Bind) -> None:
+    """A file of the run, of its step and of a line."""
+    document = {"request_body": HOSTILE, "response_body": f"<a>{HOSTILE}</a>", HOSTILE: [HOSTILE, {HOSTILE: None}]}
+    for log_type, log_id in ((1, EVIL), (2, EVIL + 1), (3, EVIL + 2)):
         connection.execute(
-            "INSERT INTO archive.pass (flow_key, started_at, ended_at, outcome, error)"
-            " VALUES (%(key)s, %(at)s, %(at)s, %(e)s, %(e)s)",
-            bind,
-        )
-        connection.execute(
-            f"INSERT INTO archive.run (flow_key, log_id, created, finished, {common}, state, status, form, src_hash,"
-            " archive_state, seen_at, extra, line_count, failed_line_count, error_key) VALUES (%(key)s, %(id)s, %(at)s,"
-            " %(at)s, %(e)s, %(e)s, %(run)s, %(run)s, %(e)s, %(e)s, 3, 3, 0, 1, 'sealed', now(), %(extra)s, 2, 2, 5)",
-            bind | {"extra": Jsonb({"message": HOSTILE})},
-        )
-        connection.execute(
-            f"INSERT INTO archive.step (flow_key, log_id, created, finished, {common}, state, status, form, src_hash,"
-            " run_log_id, seen_at, extra) VALUES (%(key)s, %(id)s + 1, %(at)s, %(at)s, %(e)s, %(e)s, %(run)s, %(run)s,"
-            " %(e)s, %(e)s, 3, 3, 0, 1, %(id)s, now(), %(extra)s)",
-            bind | {"extra": Jsonb({"message": HOSTILE})},
-        )
-        for number in (2, 3):
-            connection.execute(
-                f"INSERT INTO archive.line (flow_key, log_id, created, {common}, state, status, form, src_hash,"
-                " row_num, fields, rest, error_key) VALUES (%(key)s, %(id)s + %(n)s, %(at)s, %(e)s, %(e)s, %(run)s,"
-                " %(e)s, %(e)s, %(e)s, 3, 3, 0, 1, %(n)s, %(fields)s, %(rest)s, 5)",
-                bind
-                | {
-                    "n": number,
-                    "fields": Jsonb({"message": HOSTILE, HOSTILE: HOSTILE, "sku": HOSTILE, "cell": "=1+1"}),
-                    "rest": Jsonb({"deep": [HOSTILE, {HOSTILE: [HOSTILE]}]}),
-                },
-            )
-            connection.execute("INSERT INTO archive.field VALUES (%(key)s, %(name)s)", bind | {"name": f"f{number}"})
-        connection.execute("INSERT INTO archive.field VALUES (%(key)s, %(e)s)", bind)
-        document = {"request_body": HOSTILE, "response_body": f"<a>{HOSTILE}</a>", HOSTILE: [HOSTILE, {HOSTILE: None}]}
-        for log_type, log_id in ((1, EVIL), (2, EVIL + 1), (3, EVIL + 2)):
-            connection.execute(
-                "INSERT INTO archive.detail (flow_key, log_type, log_id, run_log_id, run_created, outcome, body,"
-                " body_form, document, message, error, document_changes) VALUES (%(key)s, %(type)s, %(log)s, %(id)s,"
-                " %(at)s, 'stored', %(body)s, 'response', %(document)s, %(e)s, %(e)s, %(e)s)",
-                bind | {"type": log_type, "log": log_id, "body": HOSTILE.encode(), "document": Jsonb(document)},
-            )
-        connection.execute(
-            "INSERT INTO archive.error_group (flow_key, fingerprint, version, error_class, template, sample,"
-            " occurrences, runs_hit, first_seen_at, last_seen_at) VALUES (%(key)s, 5, 1, %(e)s, %(e)s, %(e)s, 2, 1,"
-            " %(at)s, %(at)s)",
-            bind,
+            "INSERT INTO archive.detail (flow_key, log_type, log_id, run_log_id, run_created, outcome, body,"
+            " body_form, document, message, error, document_changes) VALUES (%(key)s, %(type)s, %(log)s, %(id)s,"
+            " %(at)s, 'stored', %(body)s, 'response', %(document)s, %(e)s, %(e)s, %(e)s)",
+            bind | {"type": log_type, "log": log_id, "body": HOSTILE.encode(), "document": Jsonb(document)},
         )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg
 
 from archiver import embedded
-from archiver.store import connect
+from archiver.store import connect, migrate
 from archiver.store.search_fields import build
 from benchmarks.reading.generate import generate
 
@@ -32,7 +32,9 @@ def main() -> int:
     asked.dir.mkdir(mode=0o711, parents=True, exist_ok=True)
     with embedded.running(asked.dir / "data") as dsn:
         engine = connect(dsn)
-        if not _made(dsn):
+        if _made(dsn):
+            migrate(engine)  # it may be older than the code
+        else:
             now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
             generate(engine, dsn, asked.runs or asked.lines // 20, asked.lines, now)
         if asked.only != "generate":

@@ -74,7 +74,10 @@ GROUP BY r.flow_key, r.log_id
 
 def _days(connection: psycopg.Connection[Any]) -> list[str]:
     want = connection.execute(DAYS).fetchall()
-    have = connection.execute("SELECT * FROM archive.flow_day WHERE runs > 0 ORDER BY flow_key, day").fetchall()
+    have = connection.execute(
+        "SELECT flow_key, day, runs, succeeded, failed, empty, lines, failed_lines, duration_p50, duration_p95,"
+        " duration_max FROM archive.flow_day WHERE runs > 0 ORDER BY flow_key, day"
+    ).fetchall()
     empty = connection.execute(
         "SELECT * FROM archive.flow_day WHERE runs = 0 AND (lines, failed_lines, duration_max IS NULL) <> (0, 0, true)"
     ).fetchall()

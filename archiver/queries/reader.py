@@ -111,6 +111,7 @@ def _beginning(settings: tuple[tuple[str, str], ...]) -> bytes:
     parts: list[sql.Composable] = [sql.SQL("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")]
     for name, value in {**_SETTINGS, **dict(settings)}.items():
         parts.append(sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), sql.Literal(value)))
+    parts.append(sql.SQL("SELECT"))  # whoever has asked something cannot make it a transaction that writes
     return sql.SQL("; ").join(parts).as_bytes(None)
 
 

@@ -280,12 +280,13 @@ def test_a_history_tells_turns_and_answers_over_all_flows(store: Store) -> None:
     assert [row["message"] for row in by_flow[1]] == [f"m{n}" for n in range(7)]
 
 
-@pytest.mark.parametrize("limit", [1, 3, 20, 59, 60, 61])
+@pytest.mark.parametrize(("limit", "few"), [(1, 5), (3, 500), (20, 5), (59, 5), (60, 500), (61, 5)])
 def test_the_end_of_a_history_is_told_as_in_the_whole(
-    store: Store, monkeypatch: pytest.MonkeyPatch, limit: int
+    store: Store, monkeypatch: pytest.MonkeyPatch, limit: int, few: int
 ) -> None:
-    """Also where the result before it lies far back, or at the same moment."""
+    """Also where the result before it lies far back, or at the same moment; where few lines tell all, or more."""
     chance = random.Random(limit)
+    monkeypatch.setattr(sys.modules["archiver.queries.search"], "FEW", few)
     monkeypatch.setattr(sys.modules["archiver.queries.history"], "EARLIER", 3)
     for number, flow in enumerate(FLOWS):
         moments = sorted(datetime(2025, 1, 1, tzinfo=UTC) + timedelta(days=chance.randrange(12)) for _ in range(20))

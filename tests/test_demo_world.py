@@ -164,6 +164,15 @@ def test_equal_created_comes_in_groups() -> None:
         assert sorted(sizes)[-3:] == [4, 4, 4]
 
 
+def test_rows_of_one_created_are_none_of_them_late() -> None:
+    world = world_of(replace(CALM, equal_created=3))
+    final = {row["id"]: created(row) for row in world.main_logs(FLOW)}
+    for moment in sorted(set(final.values()))[-4:]:
+        soon = moment + timedelta(seconds=1)
+        then = world_of(replace(CALM, equal_created=3)).main_logs(FLOW, soon)
+        assert set(ids(then)) == {log for log, began in final.items() if began <= soon}
+
+
 @pytest.mark.parametrize("order", [Order.NEWEST_FIRST, Order.INSERTION])
 def test_late_rows_show_up_below_the_newest(order: Order) -> None:
     world = world_of(replace(CALM, late=timedelta(hours=3), late_share=0.5, order=order))

@@ -145,6 +145,7 @@ class World:
         """The flow's runs, at least those created until now; the list only grows."""
         runs, every = self._runs[flow.flow_id], microseconds(flow.every)
         wanted = max(0, (now - self.start) // every + 1)
+        wanted += -wanted % flow.equal_created  # those that share one `created` come together, none of them late
         if flow.runs is not None:
             wanted = min(wanted, flow.runs)
         if len(runs) < wanted:

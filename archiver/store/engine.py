@@ -20,6 +20,10 @@ class DatabaseInterrupted(TryLater):
     """The database went away, or stopped a transaction, while the archiver worked: nothing was lost."""
 
 
+class DatabaseFull(DatabaseInterrupted):
+    """The database has no room for what was to be written (SQLSTATE class 53): nothing was lost."""
+
+
 def connect(dsn: str, *, pool_size: int = 8, name: str = "archiver") -> Engine:
     """An engine for a libpq DSN (`postgresql://…`). No connection is made yet.
 
@@ -76,7 +80,13 @@ def _translate(exc: BaseException | None) -> ArchiverError:
     }
     for prefix, text in words.items():
         if code.startswith(prefix):
-            kind = DatabaseUnavailable if prefix in ("3D", "42501", "25") else DatabaseInterrupted
+            kinds = {
+                "3D": DatabaseUnavailable,
+                "42501": DatabaseUnavailable,
+                "25": DatabaseUnavailable,
+                "53": DatabaseFull,
+            }
+            kind = kinds.get(prefix, DatabaseInterrupted)
             return kind(f"{text} (SQLSTATE {code})")
     return DatabaseInterrupted(f"the database refused a statement ({type(exc).__name__}, SQLSTATE {code})")
 

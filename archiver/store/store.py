@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
@@ -12,10 +12,11 @@ from psycopg.rows import namedtuple_row
 from sqlalchemy import Engine, text
 
 from archiver.config import Flow
+from archiver.errors import ArchiverError
 from archiver.logs import canonical, micros
 from archiver.messages import VERSION
 from archiver.store.daemons import Presence
-from archiver.store.engine import translated
+from archiver.store.engine import DatabaseFull, translated
 from archiver.store.hold import LoginHold
 from archiver.store.leases import Lease, Leases
 from archiver.store.mending import Mending
@@ -268,22 +269,27 @@ class Store:
         (in seconds from now; None leaves that as it is), and give the lease back.
 
         `report`: outcome, error, login_refused, seconds, requests, rows_new, rows_changed. A turn without an error is
-        a good one, unless it was `broken_off`: that one says nothing of the flow.
+        a good one, unless it was `broken_off`: that one says nothing of the flow. Raises DatabaseFull where the pass
+        could not be written down; the checkpoint, which changes in its place, says so then.
         """
         self.leases.forget(lease)
-        with translated(), self.engine.begin() as connection:
-            connection.execute(_PASS, {**report, "flow_key": lease.flow_key, "pass_id": lease.pass_id})
-            connection.execute(
-                _CHECKED,
-                {
-                    "flow_key": lease.flow_key,
-                    "fence": lease.fence,
-                    "error": report["error"],
-                    "login_refused": report["login_refused"],
-                    "next_due": next_due,
-                    "says_nothing": broken_off and report["error"] is None,
-                },
-            )
+        checked = {
+            "flow_key": lease.flow_key,
+            "fence": lease.fence,
+            "error": report["error"],
+            "login_refused": report["login_refused"],
+            "next_due": next_due,
+            "says_nothing": broken_off and report["error"] is None,
+        }
+        try:
+            with translated(), self.engine.begin() as connection:
+                connection.execute(_PASS, {**report, "flow_key": lease.flow_key, "pass_id": lease.pass_id})
+                connection.execute(_CHECKED, checked)
+        except DatabaseFull as exc:
+            unwell = {"error": report["error"] or str(exc), "says_nothing": False}
+            with suppress(ArchiverError), translated(), self.engine.begin() as connection:
+                connection.execute(_CHECKED, checked | unwell)
+            raise
 
     def fold_passes(self) -> int:
         """Make one row of those passes of an hour in which a flow had no news, an hour after it is over; answers how

@@ -26,7 +26,7 @@ from archiver.demo.faults import Call
 from archiver.errors import ArchiverError, DatabaseUnavailable, LeaseLost, SchemaMismatch
 from archiver.logs import LogType, parse_run
 from archiver.store import Store, connect, migrate, require
-from archiver.store.engine import DatabaseInterrupted, translated
+from archiver.store.engine import DatabaseFull, DatabaseInterrupted, translated
 from archiver.store.schema import current, newest
 from tests.faults.proxy import BlackHole, Proxy
 from tests.faults.scene import Scene
@@ -308,7 +308,8 @@ def small_disk() -> Iterator[Path]:
 
 
 def test_50_the_disk_is_full(own: Postgres, small_disk: Path, tmp_path: Path) -> None:
-    """The turn fails with what it is (class 53), nothing is certified, and with room again the next turn goes on.
+    """The turn fails with what it is (class 53), nothing is certified, and with room again the next turn goes on. What
+    is wrong can be seen (`status`), though there is no room to write down that the turn has failed.
 
     Naive: the page that could not be written is skipped, and the checkpoint passes it.
     """
@@ -337,6 +338,10 @@ def test_50_the_disk_is_full(own: Postgres, small_disk: Path, tmp_path: Path) ->
             assert any("out of disk" in error and "53100" in error for error in report.errors), report.errors
             assert scene.falsely_complete() == set()
             assert len(scene.stored()) < 799
+            with pytest.raises(DatabaseFull):
+                scene.turn()
+            failure = "SELECT last_error LIKE '%out of disk%', failures_in_a_row, lease_until FROM archive.checkpoint"
+            assert scene.all(f"{failure} WHERE flow_key = {scene.key}") == [(True, 1, None)]
             ballast.unlink()
             while any("depth" in error or "disk" in error for error in scene.poll().errors):
                 pass

@@ -36,8 +36,6 @@ def main() -> int:
         folder.chmod(0o711)
         with embedded.running(folder / "postgres") as dsn:
             wrong = defects(folder, dsn, asked.defects, asked.seed) + worlds(folder, dsn, asked.worlds, asked.seed)
-    for one in wrong:
-        print(" ", one)
     return 1 if wrong else 0
 
 
@@ -55,8 +53,9 @@ def defects(folder: Path, dsn: str, count: int, seed: int) -> list[str]:
             said = json.loads(story.run("verify", "--json", timeout=600).stdout)
         known = {one[1:] for one in expected}
         found = [(one["level"], one["log_id"], one["verdict"]) for flow in said["flows"] for one in flow["findings"]]
-        wrong += [f"seed {seed + planted}: missed {one}" for one in missed(expected, said)]
-        wrong += [f"seed {seed + planted}: false alarm {one}" for one in found if one not in known]
+        bad = [f"seed {seed + planted}: missed {one}" for one in missed(expected, said)]
+        bad += [f"seed {seed + planted}: false alarm {one}" for one in found if one not in known]
+        wrong += told_of(bad)
         planted += some
         print(f"{planted} defects planted, {len(wrong)} missed or said in vain", flush=True)
     return wrong
@@ -70,9 +69,16 @@ def worlds(folder: Path, dsn: str, count: int, seed: int) -> list[str]:
         order = orders[number % len(orders)]
         with new_database(dsn) as database:
             alarms = alarms_of_a_moving_world(folder, database, order, seed=seed + number, audits=2)
-        wrong += [f"{order}: {alarm}" for alarm in alarms]
+        wrong += told_of([f"{order}: {alarm}" for alarm in alarms])
         if (number + 1) % 10 == 0 or number + 1 == count:
             print(f"{number + 1} clean worlds audited twice, {len(wrong)} false alarms", flush=True)
+    return wrong
+
+
+def told_of(wrong: list[str]) -> list[str]:
+    """The same, printed as soon as it is known."""
+    for one in wrong:
+        print(" ", one, flush=True)
     return wrong
 
 

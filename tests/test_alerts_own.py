@@ -89,9 +89,10 @@ def test_the_room_that_is_left() -> None:
         return [one.title for one in conditions(facts, Settings(), {("disk", "database")} if held else ())]
 
     assert titles(None, 10**9) == []  # a server elsewhere
-    assert titles(10**9 - 1) == ["the disk is full soon"]
-    assert titles(10**9 + 1) == []
-    assert titles(10**9 + 1, held=True) == ["the disk is full soon"]
+    assert titles(10**9 - 10**8) == ["the database's disk has 900.0 MB left"]
+    assert titles(10**9 - 10**8, 10**6) == ["the database's disk has 900.0 MB left"]  # enough for years
+    assert titles(10**9 + 10**8) == []
+    assert titles(10**9 + 10**8, held=True) == ["the database's disk has 1.1 GB left"]
     assert titles(13 * 10**9, 10**9) == ["the disk is full in 13 days"]
     assert titles(15 * 10**9, 10**9) == []
     assert titles(15 * 10**9, 10**9, held=True) == ["the disk is full in 15 days"]

@@ -15,6 +15,7 @@ LINES_AWAITED = 300.0  # seconds that a failed run's lines may take, so that its
 FEWEST_LINES = 50  # for an error rate
 FEWEST_DAYS = 3  # of which usual values are learnt
 KNOWN_FOR = timedelta(days=7)  # a kind of error is new where the time before it is archived
+FREE = 1_000_000_000  # bytes of a disk that are too few, whatever the growth
 SETTLING = 900.0  # seconds after the start in which it may still catch up
 
 
@@ -82,12 +83,13 @@ def _space(view: View) -> Iterator[Condition]:
         return
     days, threshold = space.days_left, view.settings.disk / timedelta(days=1)
     margin = 1.2 if view.is_open("disk", "database") else 1.0
-    if (days is not None and days < threshold * margin) or space.free < 1_000_000_000 * margin:
-        yield Condition("disk", "database", 1, f"the disk is full {_in_days(days)}", _of_space(space), view.facts.now)
-
-
-def _in_days(days: float | None) -> str:
-    return "soon" if days is None else f"in {days:.0f} days" if days >= 2 else "within two days"
+    if days is not None and days < threshold * margin:
+        title = f"the disk is full in {days:.0f} days" if days >= 2 else "the disk is full within two days"
+    elif space.free < FREE * margin:
+        title = f"the database's disk has {size(space.free)} left"
+    else:
+        return
+    yield Condition("disk", "database", 1, title, _of_space(space), view.facts.now)
 
 
 def _of_space(space: Space) -> str:

@@ -13,7 +13,7 @@ MINUTES ?= 20
 help:
 	@echo "make demo    a make-believe Integrator, an embedded Postgres and the archiver, all in one (ARGS=--once)"
 	@echo "make test    every check and test that needs only Python"
-	@echo "make check   lint, types, architecture, pure tests: a minute or two"
+	@echo "make check   lint, types, architecture, pure tests with few examples: about a minute"
 	@echo "make bench   the archiver beside what else would do it, measured (ARGS=--quick; docs/benchmarks.md)"
 	@echo "make soak    the figures of the fault suite, then the daemon among faults, kills and restarts for the rest of MINUTES=20"
 	@echo "make real    software that is not ours reads the archive (ARGS='psql jdbc odbc frames dbt duckdb s3 superset browser')"
@@ -39,10 +39,11 @@ types: $(VENV)/.dev
 contracts: $(VENV)/.dev
 	@$(BIN)/lint-imports --no-cache
 
-# The rooms without input or output, and that their own tests go through every line and branch of them.
+# The rooms without input or output, and that their own tests go through every line and branch of them. A tenth of the
+# examples does for that; `make test` tries them all.
 PURE := window detail messages redact logs errors
 pure: $(VENV)/.dev
-	@ARCHIVER_SEEDS=2 $(BIN)/pytest -q -n 2 --hypothesis-seed 0 --cov-branch \
+	@ARCHIVER_SEEDS=2 ARCHIVER_EXAMPLES=0.1 $(BIN)/pytest -q -n 2 --hypothesis-seed 0 --cov-branch \
 	    $(PURE:%=--cov archiver.%) --cov-report term-missing:skip-covered --cov-fail-under 100 \
 	    tests/test_logs.py tests/test_window.py tests/test_detail.py tests/test_detail_documents.py \
 	    tests/test_messages.py tests/test_redact.py

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archiver.detail import Detail, Limits, contents, unpack
+from tests.examples import examples
 
 DOCUMENT = '{"error": "Fiyat güncellenemedi", "status": 400, "price": 12.50}'
 
@@ -253,7 +254,7 @@ def test_row_36_bounds(data: bytes, limits: Limits, outcome: str, error: str | N
 # Anything at all
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.binary(max_size=300))
 def test_any_bytes_are_kept(body: bytes) -> None:
     for answer in (body, base64.b64encode(body), b"PK\x03\x04" + body, base64.b64encode(b"PK\x05\x06" + body)):
@@ -264,7 +265,7 @@ SEEDS = [data for data, _ in (*UNREADABLE.values(), *READABLE.values())]
 Mutation = Callable[[bytearray, int, int], None]
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 @given(
     st.sampled_from([*SEEDS, BASE64, WRAPPED, DOCUMENT.encode()]).filter(lambda seed: len(seed) < 5000),
     st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 255), st.sampled_from("sidc")), min_size=1, max_size=8),

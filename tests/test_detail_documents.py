@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from archiver.detail import Limits, document, unpack
 from archiver.detail.document import Projection, project
+from tests.examples import examples
 
 LIMITS = Limits()
 DIGITS = "1" * 5000
@@ -193,7 +194,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(200), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(value=VALUES, ascii_only=st.booleans(), indent=st.none() | st.integers(0, 2))
 def test_any_json_that_jsonb_holds_is_exact(
     jsonb: psycopg.Connection[Any], value: Any, ascii_only: bool, indent: int | None
@@ -215,7 +216,7 @@ FRAGMENTS = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=800, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(800), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     fragments=FRAGMENTS,
     shape=st.sampled_from(["%s", '"%s"', "[%s]", "[[%s],1]", '{"a":%s}', '{"a":"%s","a":1}', '["%s",NaN]']),

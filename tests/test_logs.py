@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from archiver.errors import ConfigError, LoginRefused, PageUnreadable, SourceUnavailable
@@ -33,6 +33,7 @@ from archiver.logs import (
 )
 from archiver.logs.exact import RAW
 from archiver.logs.times import from_micros, micros, to_milliseconds
+from tests.examples import examples
 
 SUB_FLOW: Row = {
     "created": "2023-06-23T11:33:17.898+00:00",
@@ -88,21 +89,22 @@ near_rows = odd_rows.map(lambda odd: SUB_FLOW | odd)
 rows = odd_rows | near_rows
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(rows)
+@example(SUB_FLOW | {"process_group_name": "a\0b", "filename_uuid": "\ud800"})
 def test_a_line_renders_back(row: Row) -> None:
     assert render(parse_line(row)) == row
     assert load_exact(spell(parse_line(row)).decode()) == row
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(rows)
 def test_a_step_renders_back(row: Row) -> None:
     assert render(parse_step(row)) == row
     assert load_exact(spell(parse_step(row)).decode()) == row
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(rows, st.lists(near_rows, max_size=3) | values)
 def test_a_run_renders_back(row: Row, sub_flows: Any) -> None:
     row = row | {"sub_flows": sub_flows}
@@ -137,7 +139,7 @@ def alike(draw: st.DrawFn) -> list[Row]:
     return rows
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(alike())
 def test_lines_that_are_read_together_are_what_each_is_by_itself(rows: list[Row]) -> None:
     together, alone = parse_lines(rows), [parse_line(row) for row in rows]
@@ -165,7 +167,7 @@ def test_lines_that_are_alike_are_read_together(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("parse", [parse_run, parse_step, parse_line])
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(row=rows)
 def test_what_is_kept_fits_postgres(parse: Any, row: Row) -> None:
     """No text with NUL or surrogates, no jsonb that Postgres refuses, numbers in their columns' range."""

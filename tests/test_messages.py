@@ -8,13 +8,14 @@ import time
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from archiver.demo.mishaps import LINE_MISHAPS, LOGIN_MISHAPS, READ_MISHAPS, Mishap, document, told
 from archiver.logs import parse_line
 from archiver.messages import CLASSES, message_in_document, message_of, recognise, sample
 from archiver.messages.template import LONGEST, template
+from tests.examples import examples
 
 MISHAPS = (*LINE_MISHAPS, *LOGIN_MISHAPS, *READ_MISHAPS)
 ITEM = {"sku": "TSH-1042-BLK-XL", "barcode": "8691234500077", "order_number": "DM2600000211"}
@@ -187,6 +188,7 @@ values = st.one_of(
 )
 
 
+@settings(max_examples=examples(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(words, min_size=1, max_size=4), values, values, st.lists(words, max_size=3))
 def test_whatever_the_value_the_kind_is_the_same(before: list[str], one: str, other: str, after: list[str]) -> None:
     def say(value: str) -> str:
@@ -196,6 +198,7 @@ def test_whatever_the_value_the_kind_is_the_same(before: list[str], one: str, ot
     assert recognise(say(one)).template.count("#") == 1
 
 
+@settings(max_examples=examples(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text())
 def test_any_text_has_a_kind(text: str) -> None:
     kind = recognise(text)
@@ -290,6 +293,7 @@ documents = st.recursive(
 )
 
 
+@settings(max_examples=examples(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(documents)
 def test_any_document_is_taken(value: object) -> None:
     found = message_in_document(json.dumps(value))

@@ -22,6 +22,7 @@ from archiver.redact import (
     rule,
     spellings,
 )
+from tests.examples import examples
 
 ORDER = {
     "email": "a@b.c",
@@ -109,7 +110,7 @@ json_values = st.recursive(
 rows = st.dictionaries(st.sampled_from([*"abc", *NEEDED]), json_values, max_size=6)
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=examples(), suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(rows, st.lists(st.sampled_from(["a", "$.b", "$..c", "$.a.*", "$.sub_flows[*].a", "$..*"]), max_size=3))
 def test_masking_is_once_and_for_all_and_keeps_the_shape(row: dict[str, Any], texts: list[str]) -> None:
     masked = mask_row(row, tuple(texts))
@@ -122,7 +123,7 @@ def test_masking_is_once_and_for_all_and_keeps_the_shape(row: dict[str, Any], te
     assert render(parse_line(masked)) == masked
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=examples(), suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(rows)
 def test_without_rules_nothing_changes(row: dict[str, Any]) -> None:
     assert mask_row(row, ()) is row

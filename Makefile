@@ -56,7 +56,7 @@ test: lint types contracts
 bench: $(VENV)/.dev
 	@$(BIN)/python -m benchmarks.race $(ARGS)
 
-# Four kill -9 and two restarts of Postgres a minute, unless ARGS says otherwise.
+# Four kill -9 and two restarts of Postgres a minute, from 20 minutes on no fewer than 40 and 20, unless ARGS says otherwise.
 soak: $(VENV)/.dev
 	@$(BIN)/python -m benchmarks.soak --minutes $(MINUTES) $(ARGS)
 

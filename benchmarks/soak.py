@@ -72,16 +72,17 @@ def flows() -> list[FlowShape]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--kills", type=int, help="so many times kill -9; else four a minute")
-    parser.add_argument("--restarts", type=int, help="so many restarts of Postgres; else two a minute")
+    parser.add_argument("--kills", type=int, help="so many times kill -9; else four a minute of what is left, or 40")
+    parser.add_argument("--restarts", type=int, help="so many restarts of Postgres; else two a minute, or 20")
     parser.add_argument("--seed", type=int, default=int(time.time()) % 100_000)
     parser.add_argument("--no-figures", action="store_true", help="the daemon alone")
     asked = parser.parse_args()
     began = time.monotonic()
     failed = False if asked.no_figures else not figures()
     left = max(60.0, asked.minutes * 60.0 - (time.monotonic() - began))
-    kills = int(left / 15) if asked.kills is None else asked.kills
-    restarts = int(left / 30) if asked.restarts is None else asked.restarts
+    least = asked.minutes >= 20  # however long the figures took
+    kills = max(int(left / 15), 40 * least) if asked.kills is None else asked.kills
+    restarts = max(int(left / 30), 20 * least) if asked.restarts is None else asked.restarts
     print(f"seed {asked.seed}, {left / 60:.1f} minutes, {kills} kills, {restarts} restarts of Postgres", flush=True)
     with tempfile.TemporaryDirectory(prefix="archiver-soak-") as folder:
         Path(folder).chmod(0o711)

@@ -162,8 +162,12 @@ class Client:
     def settle(self) -> None:
         """Find the database's processes that answer us: the pool keeps them."""
         with psycopg.connect(self._dsn) as connection:
-            rows = connection.execute("SELECT pid FROM pg_stat_activity WHERE backend_start > %s", [self._began])
-            self._servers = [row[0] for row in rows if row[0] != connection.info.backend_pid]
+            rows = connection.execute(
+                "SELECT pid FROM pg_stat_activity WHERE backend_start > %s AND application_name = 'archiver web'"
+                " AND backend_type = 'client backend'",
+                [self._began],
+            )
+            self._servers = [pid for (pid,) in rows]
 
     def _worked(self) -> float:
         files = (Path(f"/proc/{server}/schedstat") for server in self._servers)

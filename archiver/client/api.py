@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import NamedTuple, Self, TypeVar
-from urllib.parse import urlencode
+from urllib.parse import quote_plus
 
 from archiver.client.channel import Answer, Ask, Channel
 from archiver.client.login import Login, LoginHold, is_token
@@ -216,7 +216,7 @@ class Client:
         )
 
     def _send(self, path: str, query: Query, cap: int, stop: threading.Event) -> Answer:
-        text = urlencode(query)
+        text = "&".join(f"{name}={_quoted(str(value))}" for name, value in query.items())
 
         def send(token: str, channel: Channel | None) -> Answer:
             ask = Ask("GET", path, text, {"Authorization": "Bearer " + token}, stop, cap)
@@ -234,6 +234,9 @@ def _query(flow: Flow, log_type: LogType, limit: int, page: int, run_id: str | N
     if run_id is not None:
         query["filename_uuid" if log_type is LogType.MAIN else "original_filename_uuid"] = run_id
     return query
+
+
+_quoted = lru_cache(maxsize=4096)(quote_plus)  # the same ids, page after page
 
 
 def _signpost(answer: Answer) -> datetime | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import DecodeError, ProtocolError
@@ -21,25 +21,29 @@ def read(response: BaseHTTPResponse, cap: int) -> bytes | None:
     A plain body without a stated length may have been cut all the same: only who reads it can tell. Raises what
     urllib3 raises.
     """
-    body = io.BytesIO()
     try:
         if (response.length_remaining or 0) > cap:
             return None
-        for piece in _pieces(response):
-            if body.tell() + len(piece) > cap:
-                return None
-            body.write(piece)
-        return body.getvalue()
+        return decoded(lambda size: _reads(response, size), response.headers.get("Content-Encoding", ""), cap)
     finally:
         response.close()  # does nothing to a connection whose answer was read to its end
 
 
-def _pieces(response: BaseHTTPResponse) -> Iterator[bytes]:
-    encoding = response.headers.get("Content-Encoding", "").strip().lower()
+def decoded(reads: Callable[[int], Iterator[bytes]], encoding: str, cap: int) -> bytes | None:
+    """The body whose reads of a given size these are, decoded, None where that is longer than `cap` bytes."""
+    body = io.BytesIO()
+    for piece in _pieces(reads, encoding.strip().lower()):
+        if body.tell() + len(piece) > cap:
+            return None
+        body.write(piece)
+    return body.getvalue()
+
+
+def _pieces(reads: Callable[[int], Iterator[bytes]], encoding: str) -> Iterator[bytes]:
     if encoding in ("", "identity"):
-        return _reads(response, _PLAIN_READ)
+        return reads(_PLAIN_READ)
     if encoding in ("gzip", "x-gzip"):
-        return _gunzip(_reads(response, _GZIP_READ))
+        return _gunzip(reads(_GZIP_READ))
     raise DecodeError("an unknown Content-Encoding")
 
 

@@ -19,6 +19,7 @@ from urllib3 import HTTPConnectionPool, Timeout
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
+from archiver.client import quick
 from archiver.client.body import ENCODING, read
 from archiver.client.deadline import Plug, Watchdog
 from archiver.config import Integrator
@@ -61,6 +62,7 @@ class Channel:
     def __init__(self, integrator: Integrator, watchdog: Watchdog) -> None:
         self._plug = Plug()
         self._answered = False  # whether the headers of the try under way are here
+        self._heard_at = 0.0  # since when (monotonic)
         self._watchdog = watchdog
         self._seconds = integrator.timeout.total_seconds()
         self._timeout = Timeout(connect=min(CONNECT_SECONDS, self._seconds), read=self._seconds)
@@ -74,7 +76,7 @@ class Channel:
         try:
             answer = self._exchange(ask)
         except (HTTPError, OSError) as exc:
-            if self._plug.pulled or isinstance(exc, ReadTimeoutError):
+            if self._plug.pulled or isinstance(exc, ReadTimeoutError | TimeoutError):
                 raise Overdue from None
             raise
         finally:
@@ -96,22 +98,35 @@ class Channel:
 
     def _exchange(self, ask: Ask) -> Answer:
         self._answered = False
+        target = f"{self._prefix}{ask.path}?{ask.query}" if ask.query else self._prefix + ask.path
+        headers = self._headers | ask.headers
+        kept = self._plug.kept() if ask.method == "GET" else None
+        request = None if kept is None else quick.request(self._plug.host, target, headers)
         started = time.monotonic()
+        if kept is not None and request is not None:
+            status, said, content = quick.get(kept, request, lambda status: _cap(ask, status), self._heard)
+            return Answer(status, said, content or b"", self._heard_at - started, content is None)
         response = self._pool.urlopen(
             ask.method,
-            f"{self._prefix}{ask.path}?{ask.query}" if ask.query else self._prefix + ask.path,
+            target,
             body=ask.body,
-            headers=self._headers | ask.headers,
+            headers=headers,
             retries=False,
             redirect=False,
             assert_same_host=False,  # the target is built from base_url alone; behind a proxy the pool is the proxy's
             timeout=self._timeout,
             preload_content=False,
         )
-        seconds = time.monotonic() - started
-        self._answered = True
-        content = read(response, ask.cap if response.status == 200 else SMALL)
-        return Answer(response.status, response.headers, content or b"", seconds, content is None)
+        self._heard()
+        content = read(response, _cap(ask, response.status))
+        return Answer(response.status, response.headers, content or b"", self._heard_at - started, content is None)
+
+    def _heard(self) -> None:
+        self._heard_at, self._answered = time.monotonic(), True
+
+
+def _cap(ask: Ask, status: int) -> int:
+    return ask.cap if status == 200 else SMALL
 
 
 class _Adapter(HTTPAdapter):
@@ -154,6 +169,11 @@ class _Plain(HTTPConnection):
         self._plug.insert(made, self)
         return made
 
+    def putheader(self, header: Any, *values: Any) -> None:
+        if header == "Host":
+            self._plug.host = _host(values[0])
+        super().putheader(header, *values)
+
 
 class _Secure(HTTPSConnection):
     def __init__(self, *args: Any, plug: Plug, **options: Any) -> None:
@@ -164,3 +184,12 @@ class _Secure(HTTPSConnection):
         made = super()._new_conn()
         self._plug.insert(made, self)
         return made
+
+    def putheader(self, header: Any, *values: Any) -> None:
+        if header == "Host":
+            self._plug.host = _host(values[0])
+        super().putheader(header, *values)
+
+
+def _host(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode("ascii")

@@ -20,6 +20,7 @@ class Plug:
     def __init__(self) -> None:
         self.pulled = False
         self.fresh = False  # whether the try under way made its own connection
+        self.host = ""  # what the last request on the connection said in `Host`
         self._socket: socket.socket | None = None
         self._owner: HTTPConnection | None = None
         self._lock = threading.Lock()
@@ -45,6 +46,11 @@ class Plug:
             if self._socket is not None:
                 with contextlib.suppress(OSError):  # already closed by the other side
                     self._socket.shutdown(socket.SHUT_RDWR)
+
+    def kept(self) -> HTTPConnection | None:
+        """The connection of the tries before, where it is still open and the other side has sent nothing unasked."""
+        owner = self._owner
+        return owner if owner is not None and owner.is_connected else None
 
     def tidy(self) -> None:
         """The try has ended; if its connection is not kept, let it go."""

@@ -1,0 +1,150 @@
+"""The next request on a connection that is kept, written and read by hand.
+
+Most requests ask for the next page of a list, and most answers are plain: 200, with a length. For such a one
+http.client and urllib3 do several times the work of the socket. Any other answer is left to them, from its first byte
+on.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http.client import HTTPException, HTTPResponse, RemoteDisconnected
+from io import BufferedReader
+from typing import Any, NamedTuple, cast
+
+import urllib3
+from urllib3 import HTTPHeaderDict
+from urllib3.connection import HTTPConnection
+from urllib3.exceptions import IncompleteRead, ProtocolError, SSLError
+
+from archiver.client import body
+
+_BUFFER = 64 * 1024  # bytes; a plain head is in the first piece that comes
+_TARGET = re.compile(r"[A-Za-z0-9/._~:@\[\]&=+%?-]+", re.ASCII)
+_HEAD = re.compile(rb"HTTP/1\.1 200(?: [^\r\n]*)?\r\n((?:[A-Za-z0-9!#$%&'*+.^_`|~-]+:[^\r\n]*\r\n)*)\r\n")
+# What a plain head says besides this does not matter here.
+_FIELD = re.compile(
+    rb"^(content-length|content-encoding|transfer-encoding|connection|date):[ \t]*([^\r\n]*?)[ \t]*\r$",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+
+class Head(NamedTuple):
+    """A plain head: so many bytes, before a body of so many bytes; `headers`: those of it that matter."""
+
+    size: int
+    length: int
+    headers: Mapping[str, str]
+
+
+def request(host: str, target: str, headers: Mapping[str, str]) -> bytes | None:
+    """A GET as it goes over the wire; None where there is something in it that http.client had better look at."""
+    values = (host, *headers.values())
+    if not (_TARGET.fullmatch(target) and all(value.isascii() and value.isprintable() for value in values)):
+        return None
+    fields = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"GET {target} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n".encode("ascii")
+
+
+def plain_head(start: bytes) -> Head | None:
+    """The head that an answer starts with; None where it is not a plain one, or not all of it is here."""
+    if (match := _HEAD.match(start)) is None:
+        return None
+    found = [(name.decode().title(), value.decode("latin-1")) for name, value in _FIELD.findall(match[1])]
+    fields = dict(found)
+    length, keeps = fields.get("Content-Length", ""), fields.get("Connection", "keep-alive").lower() == "keep-alive"
+    if len(fields) < len(found) or "Transfer-Encoding" in fields or not keeps:
+        return None
+    if not (length.isascii() and length.isdigit() and len(length) < 16):
+        return None
+    return Head(match.end(), int(length), fields)
+
+
+def get(
+    connection: HTTPConnection, request: bytes, cap: Callable[[int], int], heard: Callable[[], object]
+) -> tuple[int, Mapping[str, str], bytes | None]:
+    """Status, headers and body of the answer to a request on a kept connection; closes it where it is not to be kept.
+
+    `cap`: how many bytes of the body are read, by status; a longer one is None. `heard` is called when the headers are
+    here. Raises what urllib3 raises, and TimeoutError.
+    """
+    keep, sock = False, cast("Any", connection.sock)
+    try:
+        with _translated():
+            sock.sendall(request)
+            with sock.makefile("rb", _BUFFER) as stream:
+                start = stream.peek(1)
+                if not start:
+                    raise RemoteDisconnected("closed without an answer")
+                if (head := plain_head(start)) is not None:
+                    stream.read(head.size)
+                    heard()
+                    content = _content(stream, head, cap(200))
+                    keep = content is not None
+                    return 200, head.headers, content
+                raw = HTTPResponse(_Begun(stream), method="GET")  # type: ignore[arg-type]
+                raw.begin()
+                heard()
+                response = _response(raw)
+                content = body.read(response, cap(response.status))
+                keep = content is not None and raw.isclosed() and not raw.will_close
+                return response.status, response.headers, content
+    finally:
+        if not keep:
+            connection.close()
+
+
+class _Begun:
+    """What http.client takes for a socket: an answer of which nothing was taken yet."""
+
+    def __init__(self, stream: BufferedReader) -> None:
+        self._stream = stream
+
+    def makefile(self, mode: str) -> BufferedReader:  # noqa: ARG002
+        return self._stream
+
+
+def _response(raw: HTTPResponse) -> urllib3.HTTPResponse:
+    """As `HTTPConnection.getresponse` of urllib3 makes it."""
+    return urllib3.HTTPResponse(
+        body=raw,
+        headers=HTTPHeaderDict(raw.msg.items()),
+        status=raw.status,
+        preload_content=False,
+        decode_content=False,
+        original_response=raw,
+        enforce_content_length=True,
+        request_method="GET",
+    )
+
+
+def _content(stream: BufferedReader, head: Head, cap: int) -> bytes | None:
+    if head.length > cap:
+        return None
+    encoding = head.headers.get("Content-Encoding", "")
+    return body.decoded(lambda size: _pieces(stream, head.length, size), encoding, cap)
+
+
+def _pieces(stream: BufferedReader, length: int, size: int) -> Iterator[bytes]:
+    left = length
+    while left:
+        data = stream.read(min(left, size))
+        if not data:
+            raise IncompleteRead(length - left, left)
+        left -= len(data)
+        yield data
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError:
+        raise
+    except ssl.SSLError as exc:
+        raise SSLError(exc) from exc
+    except (OSError, HTTPException) as exc:
+        raise ProtocolError("Connection aborted.", exc) from exc

@@ -24,6 +24,7 @@ import psycopg
 
 from archiver import embedded
 from archiver.store import connect, migrate
+from benchmarks.race.meter import postgres_seconds
 
 PYTHON = sys.executable
 HERE = Path(__file__).parent.parent
@@ -37,25 +38,6 @@ class Measured(NamedTuple):
     postgres: float
     megabytes: float
     lines: int
-
-
-def postgres_seconds(dsn: str) -> float:
-    """CPU that the server has used so far, all its processes together."""
-    with psycopg.connect(dsn) as connection:
-        backend = Path(f"/proc/{connection.info.backend_pid}/stat")
-        postmaster = int(backend.read_text().rsplit(")", 1)[1].split()[1])
-    total = 0.0
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            name, rest = stat.read_text().rsplit(")", 1)
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        fields = rest.split()
-        if int(fields[1]) == postmaster:
-            total += int(fields[11]) + int(fields[12])
-        elif int(name.split(" ", 1)[0]) == postmaster:
-            total += sum(map(int, fields[11:15]))
-    return total / os.sysconf("SC_CLK_TCK")
 
 
 def measure(dsn: str, command: list[str], folder: Path) -> Measured:

@@ -10,20 +10,20 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from archiver.archive.turn import Turn
 from archiver.errors import ArchiverError, PageUnreadable, RequestRefused, SourceUnavailable
-from archiver.logs import Line, LogType, Page, parse_lines
-from archiver.store import Put, Visit, Writer
+from archiver.logs import LogType, Page, Row
+from archiver.store import Put, Sheet, Visit, Writer, glanced, sheet_of
 from archiver.window import Ask, Listed, Sweep
 
 BATCH = 3000  # lines of a transaction, or a page more
 SECONDS = 1.0  # after which less than that is written
 AHEAD = 3  # pages for each connection, read and not yet written
-SOME = 16  # pages that are read ahead also with few connections
+SOME = 32  # pages that are read ahead also with few connections: while a transaction is written, the next one is read
 RUNS = 200  # of one transaction
 UNAVAILABLE = 3  # runs in a row without an answer: the Integrator is down, not the run
 RunFault = PageUnreadable | RequestRefused | SourceUnavailable
@@ -60,29 +60,26 @@ def failed(turn: Turn, visit: Visit, exc: RunFault) -> None:
 
 
 class _Read(NamedTuple):
-    """A page of lines, parsed. `ids`: what the sweep knows its rows by."""
+    """A page of lines, as it goes into the archive. `total`: how many the Integrator says that there are."""
 
-    lines: list[Line]
-    names: set[str]
-    ids: list[int]
+    sheet: Sheet
     total: int | None
 
 
-def _read(page: Page) -> _Read:
-    lines, names = parse_lines(page.rows)
-    ids = [line.src_hash if line.log_id is None else line.log_id for line in lines]
-    return _Read(lines, names, ids, page.count)
+def _reads(sheet: Callable[[Sequence[Row]], Sheet]) -> Callable[[Page], _Read]:
+    return lambda page: _Read(sheet(page.rows), page.count)
 
 
 @dataclass(slots=True, eq=False)
 class _Reading:
-    """One run whose lines are being read."""
+    """One run whose lines are being read. `fresh`: none of them was stored before; `known`: all may be."""
 
     visit: Visit
     sweep: Sweep
+    fresh: bool
+    known: bool
     asked: int = 0  # the last page asked for in this sweep
-    lines: list[Line] = field(default_factory=list)  # not written yet
-    names: set[str] = field(default_factory=set)
+    sheet: Sheet = field(default_factory=Sheet)  # not written yet
 
     def next_ask(self) -> Ask | None:
         """The next page, if it may be asked for now."""
@@ -104,8 +101,15 @@ class _Asked(NamedTuple):
 
 def read_lines(turn: Turn, visits: Iterable[Visit], then: Then) -> None:
     """Read the lines of these runs until they are proven to be all there, each run from where it was left."""
-    with turn.source.ahead(turn.flow, LogType.LINE, _read) as ask:
-        _Reader(turn, iter(visits), then, ask).work()
+    source, flow = turn.source, turn.flow
+    with (
+        source.ahead(flow, LogType.LINE, _reads(sheet_of)) as ask,
+        source.ahead(flow, LogType.LINE, _reads(glanced)) as ask_known,
+    ):
+        _Reader(turn, iter(visits), then, ask, ask_known).work()
+
+
+_AskPage = Callable[[Ask, str | None], Callable[[], _Read]]
 
 
 class _Reader:
@@ -114,12 +118,13 @@ class _Reader:
         turn: Turn,
         visits: Iterator[Visit],
         then: Then,
-        ask: Callable[[Ask, str | None], Callable[[], _Read]],
+        ask: _AskPage,
+        ask_known: _AskPage,
     ) -> None:
         self._turn = turn
         self._visits = visits
         self._then = then
-        self._ask = ask
+        self._ask, self._ask_known = ask, ask_known
         self._under_way: deque[_Asked] = deque()
         self._readings: list[_Reading] = []  # runs that are not concluded
         self._most = max(SOME, AHEAD * turn.source.connections)
@@ -144,7 +149,8 @@ class _Reader:
         while len(self._under_way) < self._turn.width and (found := self._next()) is not None:
             reading, ask = found
             reading.asked = ask.page
-            self._under_way.append(_Asked(reading, reading.sweep.rounds, self._ask(ask, reading.visit.run_id)))
+            answer = (self._ask_known if reading.known else self._ask)(ask, reading.visit.run_id)
+            self._under_way.append(_Asked(reading, reading.sweep.rounds, answer))
         return bool(self._under_way)
 
     def _next(self) -> tuple[_Reading, Ask] | None:
@@ -156,7 +162,9 @@ class _Reader:
         if visit is None:
             return None
         sweep = Sweep.from_json(visit.sweep) if visit.sweep else Sweep()
-        reading = _Reading(visit, sweep.again() if sweep.ended else sweep)
+        # The lines of a run that was left in the middle are half known: they are read, and looked up.
+        fresh, known = not visit.line_count, visit.line_count > 0 and not visit.sweep
+        reading = _Reading(visit, sweep.again() if sweep.ended else sweep, fresh, known)
         reading.asked = reading.sweep.done
         self._readings.append(reading)
         ask = reading.next_ask()
@@ -176,18 +184,18 @@ class _Reader:
             failed(self._turn, reading.visit, exc)
             return
         self._turn.width = min(self._turn.width + 1, self._most)
-        reading.sweep = reading.sweep.take(Listed(read.ids, read.total))
-        reading.lines += read.lines
-        reading.names |= read.names
-        self._unsaved += len(read.lines)
+        reading.sweep = reading.sweep.take(Listed(read.sheet.ids, read.total))
+        self._unsaved += len(read.sheet.ids)
+        reading.sheet.add(read.sheet)
 
     def _save(self) -> bool:
         """All lines that were read, with how far their runs have come, or with their conclusion, in one transaction;
         answers whether there was anything."""
-        some = [one for one in self._readings if one.lines or one.sweep.ended]
+        some = [one for one in self._readings if one.sheet.ids or one.sweep.ended]
+        for one in some:
+            one.sheet.settle(one.visit.run_id or "", one.visit.created)
         if some:
-            months = {(line.created or one.visit.created)[:7] for one in some for line in one.lines}
-            self._turn.store.partitions.ensure(months)
+            self._turn.store.partitions.ensure(set().union(*(one.sheet.months for one in some)))
             with self._turn.store.writing(self._turn.lease) as writer:
                 done = [(one, *self._put(writer, one)) for one in some]
             for reading, put, proven in done:
@@ -197,9 +205,9 @@ class _Reader:
 
     def _put(self, writer: Writer, reading: _Reading) -> tuple[Put, bool]:
         visit, sweep, put = reading.visit, reading.sweep, Put()
-        if reading.lines:
+        if reading.sheet.ids:
             run = (visit.log_id, visit.run_id or "", visit.created)
-            put = writer.put_lines(reading.lines, run, reading.names)
+            put = writer.put_sheet(reading.sheet, run, fresh=reading.fresh)
         proven = sweep.ended and sweep.certified(writer.line_total(visit.log_id))
         if proven:
             conclude(self._turn, writer, visit, self._then, sweep.last)
@@ -212,7 +220,9 @@ class _Reader:
 
     def _saved(self, reading: _Reading, put: Put, *, proven: bool) -> None:
         self._turn.report.count_lines(put)
-        reading.lines, reading.names = [], set()
+        # Where the list shifts, the next lines may be among those of this transaction: better ask which are known.
+        reading.fresh &= put.new == len(reading.sheet.hashes)
+        reading.sheet = Sheet()
         if not reading.sweep.ended:
             return
         reading.again()

@@ -18,7 +18,7 @@ it reads, passes into Postgres as it is, and is how log types 2 and 3 spell it. 
 1970 as a string.
 """
 
-from archiver.logs.alike import Lines, field_names, parse_lines
+from archiver.logs.alike import Columns, Glimpse, Lines, field_names, glimpse, parse_columns, parse_lines
 from archiver.logs.exact import dump_exact, load_exact
 from archiver.logs.pages import EMPTY_PAGE, Page, parse_page
 from archiver.logs.parse import parse_line, parse_run, parse_step, render
@@ -29,6 +29,8 @@ from archiver.logs.times import canonical, from_micros, micros, of_postgres
 __all__ = [
     "EMPTY_PAGE",
     "FIELDS",
+    "Columns",
+    "Glimpse",
     "Line",
     "Lines",
     "LogType",
@@ -42,9 +44,11 @@ __all__ = [
     "dump_exact",
     "field_names",
     "from_micros",
+    "glimpse",
     "load_exact",
     "micros",
     "of_postgres",
+    "parse_columns",
     "parse_line",
     "parse_lines",
     "parse_page",

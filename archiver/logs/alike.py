@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from hashlib import blake2b
-from itertools import repeat
 from typing import Any, NamedTuple
 
 import orjson
@@ -34,6 +34,7 @@ _ALWAYS = frozenset({"created", "original_filename_uuid"})  # null in one of the
 _UUIDS = frozenset({"original_filename_uuid", "filename_uuid"})
 
 Column = Sequence[Any]
+_line: Callable[[Iterable[Any]], Line] = partial(tuple.__new__, Line)  # what Line._make does, less a look at the length
 
 
 class Lines(NamedTuple):
@@ -43,22 +44,84 @@ class Lines(NamedTuple):
     names: set[str]
 
 
+class Columns(NamedTuple):
+    """Lines by the column: those that are alike as blocks, each with a column for each field of `Line`, and the odd
+    ones as lines. `names`: of the fields that they have beside the columns."""
+
+    alike: list[Sequence[Column]]
+    odd: list[Line]
+    names: set[str]
+
+
+class Glimpse(NamedTuple):
+    """What tells lines that are known from others: for each its id, `created`, canonical JSON and `src_hash`."""
+
+    ids: list[int]
+    created: list[str]
+    sources: list[bytes]
+    hashes: Sequence[int]
+
+
+def glimpse(rows: Sequence[Row]) -> Glimpse | None:
+    """Line logs as far as it takes to recognise them; None where one of them is odd in its id, time or run, or holds
+    what jsonb cannot."""
+    try:
+        sources = [orjson.dumps(row, None, orjson.OPT_SORT_KEYS) for row in rows]
+        ids, created, runs = ([row[name] for row in rows] for name in ("id", "created", "original_filename_uuid"))
+        plain = all(map(_canonical, created)) and all(map(_moment, created))
+    except (TypeError, KeyError, ValueError):
+        return None
+    low, high = RANGES["id"]
+    if not (rows and plain and set(map(type, ids)) == {int} and low <= min(ids) and max(ids) <= high):
+        return None
+    if set(map(type, runs)) != {str} or max(map(len, runs)) > UUID_LENGTH or any(map(_has_nul, sources)):
+        return None
+    return Glimpse(ids, created, sources, hashes_of(sources))
+
+
 def parse_lines(rows: Sequence[Row]) -> Lines:
     """Read line logs, each as `parse_line` reads it."""
-    alike: dict[tuple[str, ...], list[int]] = {}
-    for place, row in enumerate(rows):
-        alike.setdefault(tuple(row), []).append(place)
-    lines: list[Line | None] = [None] * len(rows)
     names: set[str] = set()
-    for keys, places in alike.items():
-        if len(places) >= FEWEST and RAW not in keys:
-            for place, line in zip(places, _read([rows[place] for place in places], names), strict=True):
-                lines[place] = line
-    odd = [place for place, line in enumerate(lines) if line is None]
-    for place in odd:
+    lines: list[Line | None] = [None] * len(rows)
+    for places in _alike(rows):
+        columns, odd = _read([rows[place] for place in places], names)
+        for place, line in zip(places, map(_line, zip(*columns, strict=True)), strict=bool(columns)):
+            lines[place] = line
+        for place in odd:
+            lines[places[place]] = None
+    odd_places = [place for place, line in enumerate(lines) if line is None]
+    for place in odd_places:
         lines[place] = parse_line(rows[place])
     read = [line for line in lines if line is not None]
-    return Lines(read, names | field_names(read[place] for place in odd))
+    return Lines(read, names | field_names(read[place] for place in odd_places))
+
+
+def parse_columns(rows: Sequence[Row]) -> Columns:
+    """Read line logs, each as `parse_line` reads it, and leave them as columns where that can be."""
+    names: set[str] = set()
+    found: list[Sequence[Column]] = []
+    odd_places = set(range(len(rows)))
+    for places in _alike(rows):
+        columns, odd = _read([rows[place] for place in places], names)
+        if odd:
+            columns = [[value for place, value in enumerate(column) if place not in odd] for column in columns]
+        if columns and columns[0]:
+            found.append(columns)
+        odd_places.difference_update(place for number, place in enumerate(places) if number not in odd)
+    lines = [parse_line(rows[place]) for place in sorted(odd_places)]
+    return Columns(found, lines, names | field_names(lines))
+
+
+def _alike(rows: Sequence[Row]) -> Iterator[Sequence[int]]:
+    """The places of rows with the same keys in the same order, where there are enough of them."""
+    kinds = list(map(tuple, rows))
+    alike: dict[tuple[str, ...], list[int]] = {}
+    if kinds and kinds.count(kinds[0]) == len(kinds):
+        alike[kinds[0]] = list(range(len(kinds)))
+    else:
+        for place, keys in enumerate(kinds):
+            alike.setdefault(keys, []).append(place)
+    return (places for keys, places in alike.items() if len(places) >= FEWEST and RAW not in keys)
 
 
 def field_names(lines: Iterable[Line]) -> set[str]:
@@ -73,45 +136,50 @@ def field_names(lines: Iterable[Line]) -> set[str]:
     return {name for name in names if len(name) <= LONGEST_NAME and name not in FIELDS}
 
 
-def _read(rows: Sequence[Row], names: set[str]) -> Iterable[Line | None]:
-    """Rows with the same keys in the same order; None for those that are odd."""
+def _read(rows: Sequence[Row], names: set[str]) -> tuple[Sequence[Column], set[int]]:
+    """The columns of rows with the same keys in the same order, and the places of those that are odd: what the columns
+    have of them does not count."""
     try:
         sources = [orjson.dumps(row, None, orjson.OPT_SORT_KEYS) for row in rows]
     except TypeError:
-        return repeat(None, len(rows))
-    odd = {place for place, source in enumerate(sources) if b"\\u0000" in source}
+        return [], set(range(len(rows)))
+    odd = {place for place, source in enumerate(sources) if _has_nul(source)}
     columns = dict(zip(rows[0], zip(*[row.values() for row in rows], strict=True), strict=True))
     beside = [name for name in columns if name not in _PLACE]
     fields = [name for name in beside if _is_field(columns[name], odd)]
     rest = [name for name in beside if name not in fields]
     known, form = _known(columns, len(rows), odd)
-    digests = b"".join([blake2b(source, digest_size=8).digest() for source in sources])
-    hashes = struct.unpack(f">{len(rows)}q", digests)
     packed = (_packed(fields, columns, len(rows), None), _packed(rest, columns, len(rows), orjson.OPT_SORT_KEYS))
     if len(odd) < len(rows):
         names.update(name for name in fields if len(name) <= LONGEST_NAME)
         names.update(name for name in rest if len(name) <= LONGEST_NAME and str in map(type, columns[name]))
-    lines: list[Line | None] = list(map(Line._make, zip(*known, form, hashes, *packed, strict=True)))
-    for place in odd:
-        lines[place] = None
-    return lines
+    return [*known, form, hashes_of(sources), *packed], odd
 
 
-def _packed(
-    names: Sequence[str], columns: Mapping[str, Column], number: int, option: int | None
-) -> Iterable[str | None]:
+def _has_nul(source: bytes) -> bool:
+    return b"\\" in source and b"\\u0000" in source
+
+
+def hashes_of(sources: Sequence[bytes]) -> Sequence[int]:
+    """`source_hash` of each of these."""
+    return struct.unpack(f">{len(sources)}q", b"".join([blake2b(source, digest_size=8).digest() for source in sources]))
+
+
+def _packed(names: Sequence[str], columns: Mapping[str, Column], number: int, option: int | None) -> Column:
     """The JSON text of these fields of each row."""
     if not names:
-        return repeat(None, number)
-    values = zip(*(columns[name] for name in names), strict=True)
-    return [orjson.dumps(dict(zip(names, row, strict=True)), None, option).decode() for row in values]
+        return (None,) * number
+    rows = [dict(zip(names, row, strict=False)) for row in zip(*(columns[name] for name in names), strict=True)]
+    return [orjson.dumps(row, None, option).decode() for row in rows]
 
 
 def _is_field(column: Column, odd: set[int]) -> bool:
     """Whether the values of a column go into `fields`; where only most of them do, the others are odd."""
     types = set(map(type, column))
-    if types <= _SCALARS and (str not in types or max(map(len, map(str, column))) <= FIELD_LENGTH):
-        return True
+    if types <= _SCALARS:
+        texts = column if types == {str} else [value for value in column if type(value) is str] if str in types else ()
+        if max(map(len, texts), default=0) <= FIELD_LENGTH:
+            return True
     short = [type(value) in _SCALARS and (type(value) is not str or len(value) <= FIELD_LENGTH) for value in column]
     is_field = sum(short) * 2 > len(column)
     odd.update(place for place, one in enumerate(short) if one is not is_field)

@@ -6,13 +6,13 @@ pruned or erased pays nothing for it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Set
 from datetime import datetime
 from typing import Any, NamedTuple, cast
 
 from psycopg import sql
 
-from archiver.logs import Line, LogType, Run, canonical, parse_run, parse_step, render
+from archiver.logs import LogType, Run, canonical, parse_run, parse_step, render
 from archiver.redact import mask_row
 from archiver.store.rows import Cursor
 
@@ -48,12 +48,12 @@ class Bar(NamedTuple):
         """The moments of runs whose days may be counted again: those of pruned runs keep their counts as history."""
         return [moment for moment in moments if self.kept_from is None or moment >= self.kept_from]
 
-    def lines(self, cursor: Cursor, run_log_id: int, lines: Mapping[int, Line]) -> dict[int, Line]:
-        """Those that may be stored: none of a run whose lines were pruned, and none that was erased."""
+    def lines(self, cursor: Cursor, run_log_id: int, ids: Set[int]) -> Set[int]:
+        """Those of these lines that may not be stored: all of a run whose lines were pruned, and what was erased."""
         if self.pruned and self._lines_went(cursor, run_log_id):
-            return {}
-        erased: Masks = self._masks(cursor, LogType.LINE, lines) if self.tombstones else {}
-        return {log_id: line for log_id, line in lines.items() if erased.get((LogType.LINE, log_id), ()) is not None}
+            return ids
+        erased: Masks = self._masks(cursor, LogType.LINE, ids) if self.tombstones else {}
+        return {log_id for (_, log_id), masked in erased.items() if masked is None}
 
     def _lines_went(self, cursor: Cursor, run_log_id: int) -> bool:
         row = cursor.execute(

@@ -6,23 +6,22 @@ is read again, late or changed moves the counts by exactly what it changes.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import cache, cached_property
 from typing import Any, NamedTuple, cast
 
+import psycopg
 from psycopg import sql
 
-from archiver.logs import Line, LogType, Run, Step, dump_exact, field_names, render
+from archiver.logs import Line, LogType, Run, Step, dump_exact, render
 from archiver.messages import message_of
 from archiver.store import days, errors
 from archiver.store.bar import Bar
+from archiver.store.copied import line_of, text_of
 from archiver.store.errors import FAILED, Hit
 from archiver.store.rows import (
     LINES,
     RUNS,
-    SRC_HASH,
-    STATE,
-    STATUS,
     STEPS,
     Batch,
     Cursor,
@@ -33,6 +32,7 @@ from archiver.store.rows import (
     step_tuple,
 )
 from archiver.store.search_fields import note_fields
+from archiver.store.sheets import Sheet, sheet_of_lines
 
 Log = Run | Step | Line
 Place = tuple[int, int]  # log type and id
@@ -53,12 +53,21 @@ class Before(NamedTuple):
 
 
 class Written(NamedTuple):
-    """What became of some rows. `failed`: by how much the number of failed ones has grown."""
+    """What became of some rows: the ids of those that were written, and the numbers of the others."""
 
+    ids: Collection[int]
     new: int
     changed: int
     refused: int
-    failed: int
+
+
+class Logs(NamedTuple):
+    """Logs of one type that are to be written: their texts for COPY, and, by id, the log and its run's log id."""
+
+    log_type: LogType
+    texts: Mapping[int, bytes]
+    log_of: Callable[[int], Log]
+    run_of: Callable[[int], int | None]
 
 
 class Moves:
@@ -83,14 +92,13 @@ class Moves:
         """The `error_key` of the logs of one type that have one."""
         return {hit.log_id: hit.key for hit in self._found.values() if hit.log_type == log_type}
 
-    def note(self, log_type: LogType, rows: Iterable[Row], have: Mapping[int, Before]) -> None:
-        """These rows were written over what was there before."""
-        if not have and not self._found:
-            return
-        for row in rows:
-            place = (int(log_type), cast(int, row[0]))
-            was, hit = have.get(row[0]), self._found.get(place)
-            if was is not None and was.src_hash == row[SRC_HASH] and was.error_key == (hit and hit.key):
+    def note(self, log_type: LogType, logs: Iterable[Log], have: Mapping[int, Before]) -> None:
+        """These logs were written over what was there before."""
+        for log in logs:
+            log_id = cast(int, log.log_id)
+            place = (int(log_type), log_id)
+            was, hit = have.get(log_id), self._found.get(place)
+            if was is not None and was.src_hash == log.src_hash and was.error_key == (hit and hit.key):
                 continue
             if was is not None and was.error_key is not None:
                 self.gone.append(Hit(was.error_key, was.run_id, *place, was.moment))
@@ -158,10 +166,14 @@ class Ledger:
             moves.look(LogType.MAIN, run, run.created, run.filename_uuid, run.original_filename_uuid, run.log_id)
         for step, run in steps.values():
             moves.look(LogType.SUB, step, step.created or run.created, step.original_filename_uuid, run.log_id)
-        run_rows = [run_tuple(run) for run in news.values()]
-        step_rows = [step_tuple(step, run) for step, run in steps.values()]
-        put_runs = self._put(LogType.MAIN, run_rows, news, have, moves)
-        put_steps = self._put(LogType.SUB, step_rows, of_steps, self._before(LogType.SUB, of_steps), moves)
+        run_texts = {log_id: text_of(run_tuple(run)) for log_id, run in news.items()}
+        step_texts = {log_id: text_of(step_tuple(step, run)) for log_id, (step, run) in steps.items()}
+        put_runs = self._put(Logs(LogType.MAIN, run_texts, news.__getitem__, lambda one: one), have, moves)
+        owner = {log_id: run.log_id for log_id, (_, run) in steps.items()}
+        steps_before = self._before(LogType.SUB, of_steps)
+        put_steps = self._put(
+            Logs(LogType.SUB, step_texts, of_steps.__getitem__, owner.__getitem__), steps_before, moves
+        )
         began = [str(run.created) for run in news.values()] + [have[one].moment for one in have.keys() & news.keys()]
         days.recount(self._cursor, self._flow_key, self._zone, self._bar.counted(began))
         errors.move(self._cursor, self._flow_key, moves.gone, moves.come)
@@ -180,42 +192,53 @@ class Ledger:
 
     # --- lines ---
 
-    def put_lines(self, lines: Iterable[Line], run: tuple[int, str, str], names: Collection[str] | None = None) -> Put:
-        """Store lines of a run, given as (log id, run id, created). A line without a usable time takes the run's.
+    def put_lines(self, lines: Iterable[Line], run: tuple[int, str, str]) -> Put:
+        """Store lines of a run, given as (log id, run id, created). A line without a usable time takes the run's."""
+        return self.put_sheet(sheet_of_lines(lines), run)
 
-        `names`: of the fields that they have beside the columns, where that is known already.
-        """
+    def put_sheet(self, sheet: Sheet, run: tuple[int, str, str], *, fresh: bool = False) -> Put:
+        """The same for lines as a page has them. `fresh`: none of the run was stored before, so that it need not be
+        asked which are; where that is not true, it is asked after all."""
         run_log_id, run_id, created = run
-        distinct: dict[int, Line] = {}
         refused = 0
-        for sent in lines:
-            line = sent
-            if sent.created is None or sent.original_filename_uuid is None:
-                line = sent._replace(
-                    created=sent.created or created, original_filename_uuid=sent.original_filename_uuid or run_id
-                )
+        for line in sheet.loose:
             if line.log_id is None:
                 refused += self.quarantine(LogType.LINE, line.src_hash, run_log_id, line, "it has no usable id")
-            else:
-                distinct[line.log_id] = line
-        distinct = self._bar.lines(self._cursor, run_log_id, distinct) if distinct else {}
-        if not distinct:
-            return Put(refused=refused)
-        have = self._lines_before(distinct.values())
-        news = {log_id: line for log_id, line in distinct.items() if _is_news(line, have.get(log_id))}
-        if not news:
-            return Put(refused=refused)
-        moves = Moves(self._messages((), (), news.values()))
-        for line in news.values():
-            if line.status == FAILED:
-                moves.look(LogType.LINE, line, line.created, line.original_filename_uuid)
-        put = self._put(LogType.LINE, list(news.values()), news, have, moves, run_log_id=run_log_id)
-        note_fields(self._cursor, self._flow_key, field_names(news.values()) if names is None else names)
-        self._count_lines(run_log_id, created, put)
-        errors.move(self._cursor, self._flow_key, moves.gone, moves.come)
-        return Put(put.new, put.changed, refused + put.refused)
+        sheet.settle(run_id, created)
+        barred = self._bar.lines(self._cursor, run_log_id, sheet.hashes.keys())
+        wanted = sheet.hashes.keys() - barred if barred else sheet.hashes.keys()
+        try:
+            put = self._put_news(sheet, run_log_id, created, wanted, {}) if fresh else None
+        except psycopg.errors.UniqueViolation:
+            put = None
+        if put is None:
+            put = self._put_news(sheet, run_log_id, created, wanted, self._lines_before(sheet, wanted))
+        return put._replace(refused=put.refused + refused)
 
-    def _count_lines(self, run_log_id: int, created: str, put: Written) -> None:
+    def _put_news(
+        self, sheet: Sheet, run_log_id: int, created: str, wanted: Collection[int], have: Mapping[int, Before]
+    ) -> Put:
+        """Write what is new or has changed of the lines that are wanted."""
+        hashes = sheet.hashes
+        news = [one for one in wanted if one not in have or have[one].src_hash != hashes[one]]
+        if not news:
+            return Put()
+        sheet.read(news)
+        line = cache(lambda one: line_of(sheet.texts[one]))
+        failed = [line(one) for one in news if one in sheet.failed]
+        moves = Moves(self._messages((), (), failed))
+        for one in failed:
+            moves.look(LogType.LINE, one, one.created, one.original_filename_uuid)
+        texts = {one: sheet.texts[one] for one in news}
+        put = self._put(Logs(LogType.LINE, texts, line, lambda _: run_log_id), have, moves)
+        note_fields(self._cursor, self._flow_key, sheet.names)
+        more_failed = sum(one in sheet.failed for one in put.ids)
+        more_failed -= sum(have[one].status == FAILED for one in put.ids if one in have)
+        self._count_lines(run_log_id, created, put, more_failed)
+        errors.move(self._cursor, self._flow_key, moves.gone, moves.come)
+        return Put(put.new, put.changed, put.refused)
+
+    def _count_lines(self, run_log_id: int, created: str, put: Written, failed: int) -> None:
         if not put.new and not put.changed:
             return
         self._run(
@@ -223,10 +246,10 @@ class Ledger:
             " failed_line_count = failed_line_count + %(failed)s"
             " WHERE flow_key = %(flow_key)s AND log_id = %(run)s",
             new=put.new,
-            failed=put.failed,
+            failed=failed,
             run=run_log_id,
         )
-        days.add_lines(self._cursor, self._flow_key, self._zone, created, lines=put.new, failed=put.failed)
+        days.add_lines(self._cursor, self._flow_key, self._zone, created, lines=put.new, failed=failed)
 
     # --- what is there, and what comes ---
 
@@ -243,18 +266,19 @@ class Ledger:
         )
         return {row[0]: Before(*row[1:]) for row in rows}
 
-    def _lines_before(self, lines: Collection[Line]) -> dict[int, Before]:
+    def _lines_before(self, sheet: Sheet, log_ids: Collection[int]) -> dict[int, Before]:
         """Lines as they are stored, by id. `created` never changes (A2), so that it finds the partitions."""
-        times = [cast(str, line.created) for line in lines]
+        if not log_ids:
+            return {}
         # Most are unchanged, and most did not fail: only those that did are asked for the rest.
         rows = self._run(
             "SELECT log_id, src_hash, state, status, error_key,"
             f" CASE WHEN error_key IS NOT NULL THEN {errors.MOMENT} END, original_filename_uuid"
             " FROM archive.line WHERE flow_key = %(flow_key)s AND log_id = ANY(%(ids)s)"
             " AND created BETWEEN %(oldest)s AND %(newest)s",
-            ids=[line.log_id for line in lines],
-            oldest=min(times),
-            newest=max(times),
+            ids=list(log_ids),
+            oldest=min(sheet.times),
+            newest=max(sheet.times),
         )
         return {row[0]: Before(*row[1:]) for row in rows}
 
@@ -333,38 +357,29 @@ class Ledger:
             ).rowcount
         return 0
 
-    def _put(
-        self,
-        log_type: LogType,
-        rows: Sequence[Row],
-        logs: Mapping[int, Log],
-        have: Mapping[int, Before],
-        moves: Moves,
-        *,
-        run_log_id: int | None = None,
-    ) -> Written:
+    def _put(self, logs: Logs, have: Mapping[int, Before], moves: Moves) -> Written:
         """Write rows, but none back over one that had come further; those that Postgres refuses go into quarantine."""
-        forward = rows
-        if have:
-            forward = [row for row in rows if row[0] not in have or rank(row[STATE]) >= rank(have[row[0]].state)]
+        log_type, texts, log_of, run_of = logs
+        back = {one for one in texts if one in have and rank(log_of(one).state) < rank(have[one].state)} if have else ()
         refused: set[int] = set()
 
-        def refuse(row: Row, why: str) -> None:
-            refused.add(row[0])
-            run = row[0] if log_type == LogType.MAIN else row[-1] if log_type == LogType.SUB else run_log_id
-            self.quarantine(log_type, row[SRC_HASH], run, logs[row[0]], why)
+        def refuse(one: int, why: str) -> None:
+            refused.add(one)
+            self.quarantine(log_type, log_of(one).src_hash, run_of(one), log_of(one), why)
 
-        batch = Batch(self._cursor, _TARGETS[log_type], self._flow, moves.keys(log_type), refuse)
+        keys = moves.keys(log_type)
+        batch = Batch(self._cursor, _TARGETS[log_type], self._flow, keys, refuse)
+        old = {one: text for one, text in texts.items() if one in have and one not in back} if have else {}
+        new = {one: text for one, text in texts.items() if one not in have} if have else texts
         if log_type == LogType.LINE:
-            batch.insert([row for row in forward if row[0] not in have])
-            batch.put([row for row in forward if row[0] in have])
+            batch.insert(new)
+            batch.put(old)
         else:
-            batch.put(forward)
-        written = [row for row in forward if row[0] not in refused] if refused else forward
-        moves.note(log_type, written, have)
-        over = [have[row[0]] for row in written if row[0] in have] if have else []
-        failed = sum(row[STATUS] == FAILED for row in written) - sum(was.status == FAILED for was in over)
-        return Written(len(written) - len(over), len(over), len(refused), failed)
+            batch.put({**new, **old})
+        ids = [one for one in (*new, *old) if one not in refused]
+        moves.note(log_type, (log_of(one) for one in ids if one in have or one in keys), have)
+        changed = sum(one in old for one in ids) if old else 0
+        return Written(ids, len(ids) - changed, changed, len(refused))
 
     def quarantine(self, log_type: int, src_hash: int, run_log_id: int | None, log: Log, why: str) -> int:
         """Keep a row that cannot be stored, whole, with the reason; answers 1 if it was not there yet."""

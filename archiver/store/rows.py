@@ -8,8 +8,8 @@ quarantine with the reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import sql
@@ -18,13 +18,14 @@ from archiver.logs import Line, Run, State, Step
 
 Cursor = psycopg.Cursor[Any]
 Row = tuple[Any, ...]
+Rows = Sequence[tuple[int, bytes]]
 
 COMMON = Step._fields[: Step._fields.index("extra")]
 RUN = (*COMMON, "extra")
 STEP = (*COMMON, "extra", "position", "run_log_id")
 LINE = Line._fields
 KEY = "error_key"  # of the few rows that have one
-STATE, STATUS, SRC_HASH = (COMMON.index(name) for name in ("state", "status", "src_hash"))  # in each of these tuples
+TOGETHER = 150  # rows that are handed to libpq at once: some 100 kB
 
 # 3, finished, is the last of states, whatever numbers an Integrator may invent for others.
 _RANK = "CASE WHEN {0}.state = 3 THEN 32767 ELSE coalesce({0}.state, 0) END"
@@ -97,17 +98,17 @@ LINES = Target("line", LINE, ("log_id", "flow_key", "created"), "", "", "", _NEV
 
 
 class Batch(NamedTuple):
-    """How the rows of one batch are written. `keys`: the `error_key` of those that have one, by id; `refuse` hears of
-    rows that Postgres refuses."""
+    """How the rows of one batch are written, each given by its id with its text for COPY. `keys`: the `error_key` of
+    those that have one, by id; `refuse` hears of rows that Postgres refuses, with the reason."""
 
     cursor: Cursor
     target: Target
     bind: dict[str, Any]
     keys: Mapping[int, int]
-    refuse: Callable[[Row, str], None]
+    refuse: Callable[[int, str], None]
 
-    def put(self, rows: Sequence[Row]) -> None:
-        """Insert or update rows, which must be distinct by key."""
+    def put(self, rows: Mapping[int, bytes]) -> None:
+        """Insert or update rows."""
         if rows:
             table, columns = self.target.table, ", ".join((*self.target.columns, KEY))
             self.cursor.execute(
@@ -116,16 +117,18 @@ class Batch(NamedTuple):
                     f" SELECT {columns} FROM archive.{table} WITH NO DATA"
                 )
             )
-            self._halve(_sorted(rows), self._upsert)
+            self._halve(sorted(rows.items()), self._upsert)
 
-    def insert(self, rows: Sequence[Row]) -> None:
-        """Insert rows, which must be distinct by key. Raises UniqueViolation where one is there already, and has then
-        written none; the transaction goes on."""
+    def insert(self, rows: Mapping[int, bytes]) -> None:
+        """Insert rows. Raises UniqueViolation where one is there already, and has then written none; the transaction
+        goes on."""
         if rows:
             with self.cursor.connection.transaction():
-                self._halve(_sorted(rows), self._insert)
+                self._halve(sorted(rows.items()), self._insert)
 
-    def _halve(self, rows: Sequence[Row], write: Callable[[Sequence[Row]], None]) -> None:
+    # Sorted by key, so that two writers do not meet in a deadlock and neighbours go into the same pages of the indexes.
+
+    def _halve(self, rows: Rows, write: Callable[[Rows], None]) -> None:
         try:
             with self.cursor.connection.transaction():
                 write(rows)
@@ -134,39 +137,36 @@ class Batch(NamedTuple):
         except (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded) as exc:
             if len(rows) == 1:
                 # The server's own words may quote the row; its class and code do not.
-                self.refuse(rows[0], f"{type(exc).__name__} (SQLSTATE {exc.sqlstate})")
+                self.refuse(rows[0][0], f"{type(exc).__name__} (SQLSTATE {exc.sqlstate})")
                 return
             middle = len(rows) // 2
             self._halve(rows[:middle], write)
             self._halve(rows[middle:], write)
 
-    def _upsert(self, rows: Sequence[Row]) -> None:
+    def _upsert(self, rows: Rows) -> None:
         table = self.target.table
         self._copy(f"staged_{table}", rows)
         self.cursor.execute(self.target.statement(), self.bind)
         self.cursor.execute(sql.SQL(f"TRUNCATE staged_{table}"))
 
-    def _insert(self, rows: Sequence[Row]) -> None:
+    def _insert(self, rows: Rows) -> None:
         self._copy(f"archive.{self.target.table}", rows, **self.bind)
 
-    def _copy(self, table: str, rows: Sequence[Row], **also: int) -> None:
+    def _copy(self, table: str, rows: Rows, **also: int) -> None:
         """Most rows have no `error_key`: they go as they are, and those that have one by themselves. `also`: columns
         that have the same value in all rows."""
-        keys, names, values = self.keys, (*also, *self.target.columns), tuple(also.values())
-        self._copy_rows(table, names, values, (row for row in rows if row[0] not in keys) if keys else rows)
-        if keys:
-            failed = ((*row, keys[row[0]]) for row in rows if row[0] in keys)
-            self._copy_rows(table, (*names, KEY), values, failed)
+        keys, names, first = self.keys, (*also, *self.target.columns), b"".join(b"%d\t" % one for one in also.values())
+        self._copy_texts(table, names, first, [text for one, text in rows if one not in keys])
+        failed = [text + b"\t%d" % keys[one] for one, text in rows if one in keys] if keys else []
+        self._copy_texts(table, (*names, KEY), first, failed)
 
-    def _copy_rows(self, table: str, columns: Sequence[str], first: Row, rows: Iterable[Row]) -> None:
-        with self.cursor.copy(sql.SQL(f"COPY {table} ({', '.join(columns)}) FROM STDIN")) as copy:
-            for row in rows:
-                copy.write_row((*first, *row))
-
-
-def _sorted(rows: Sequence[Row]) -> Sequence[Row]:
-    """By key, so that two writers do not meet in a deadlock and neighbours go into the same pages of the indexes."""
-    return sorted(rows, key=lambda row: cast(int, row[0]))
+    def _copy_texts(self, table: str, columns: Sequence[str], first: bytes, texts: Sequence[bytes]) -> None:
+        if texts:
+            copied = sql.SQL(f"COPY {table} ({', '.join(columns)}) FROM STDIN (ENCODING 'UTF8')")
+            with self.cursor.copy(copied) as copy:
+                for start in range(0, len(texts), TOGETHER):
+                    some = texts[start : start + TOGETHER]
+                    copy.write(first + (b"\n" + first).join(some) + b"\n")
 
 
 def run_tuple(run: Run) -> tuple[Any, ...]:

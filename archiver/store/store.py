@@ -60,6 +60,7 @@ class Visit:
     visits: int
     age: float
     source_line_count: int | None
+    line_count: int
     was_sealed: bool
     error: str | None
 
@@ -92,7 +93,7 @@ SELECT log_id, coalesce(filename_uuid, original_filename_uuid) AS run_id, create
     (status = 3 OR failed_line_count > 0 OR EXISTS (SELECT FROM archive.step s
         WHERE s.flow_key = r.flow_key AND s.run_log_id = r.log_id AND s.status = 3)) IS TRUE AS is_failed,
     lines_walk AS sweep, visits, extract(epoch FROM now() - first_seen_at)::float8 AS age, source_line_count,
-    sealed_at IS NOT NULL AS was_sealed, error
+    line_count, sealed_at IS NOT NULL AS was_sealed, error
 FROM archive.run r
 WHERE flow_key = %(flow_key)s AND visit_at IS NOT NULL AND archive_state = ANY(%(states)s)
     AND (visit_at <= now() OR (%(eager)s AND archive_state IN ('open', 'stuck', 'pending')))

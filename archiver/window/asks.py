@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -62,8 +63,6 @@ class Tally:
     sum: int = 0
 
     def add(self, ids: Iterable[int]) -> Tally:
-        number, total = self.number, self.sum
-        for one in ids:
-            number += 1
-            total += int.from_bytes(blake2b(b"%d" % one, digest_size=8).digest(), "big")
-        return Tally(number, total % 2**64)
+        hashes = [blake2b(b"%d" % one, digest_size=8).digest() for one in ids]
+        total = self.sum + sum(struct.unpack(f">{len(hashes)}Q", b"".join(hashes)))
+        return Tally(self.number + len(hashes), total % 2**64)

@@ -1,0 +1,92 @@
+"""Rows as COPY's text has them, in UTF-8, without the line feed at their end.
+
+A row is rendered once, mostly by the column and in the thread that fetched it, and goes to Postgres as it is. What a
+line has in it can be read back from its text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from itertools import repeat
+from typing import Any
+
+from archiver.logs import Line
+from archiver.logs.parse import TYPES
+
+NULL = rb"\N"
+_SPECIAL = re.compile(rb"[\\\t\n\r]")
+_ESCAPES = {b"\\": rb"\\", b"\t": rb"\t", b"\n": rb"\n", b"\r": rb"\r"}
+_ESCAPED = re.compile(rb"\\(.)")
+_PLAIN = {escape[1:]: plain for plain, escape in _ESCAPES.items()}
+
+
+def text_of(row: Iterable[Any]) -> bytes:
+    """One row of texts, integers, booleans and nulls."""
+    return b"\t".join(map(_value, row))
+
+
+def texts_of(columns: Sequence[Sequence[Any]]) -> list[bytes]:
+    """Rows that are given by the column, each column of one type, or null."""
+    number = len(columns[0])
+    parts: list[Iterable[bytes]] = []
+    same = b""  # neighbours that are the same in all rows
+    for place, column in enumerate(columns):
+        same += b"\t" if place else b""
+        if column.count(column[0]) == number:
+            same += _value(column[0])
+        else:
+            parts.append(repeat(same, number))
+            parts.append(_values(column))
+            same = b""
+    parts.append(repeat(same, number))
+    return [b"".join(row) for row in zip(*parts, strict=True)]
+
+
+def line_of(text: bytes) -> Line:
+    """The line that a text of all columns of `Line` was made of."""
+    return Line._make(
+        None if value == NULL else read(value) for read, value in zip(_READ, text.split(b"\t"), strict=True)
+    )
+
+
+def _value(value: Any) -> bytes:
+    if value is None:
+        return NULL
+    if isinstance(value, str):
+        return _SPECIAL.sub(lambda match: _ESCAPES[match[0]], value.encode())
+    if isinstance(value, bool):
+        return b"t" if value else b"f"
+    return b"%d" % value
+
+
+def _values(column: Sequence[Any]) -> list[bytes]:
+    """Each value of a column; all at once where no null and no line feed is among them."""
+    kinds = set(map(type, column))
+    if kinds not in ({str}, {int}):
+        return list(map(_value, column))
+    joined = "\n".join(column if kinds == {str} else map(str, column)).encode()
+    if joined.count(b"\n") >= len(column):
+        return list(map(_value, column))
+    for plain, escape in _ESCAPES.items():
+        if plain != b"\n":
+            joined = joined.replace(plain, escape)
+    return joined.split(b"\n")
+
+
+def _text(value: bytes) -> str:
+    return (_ESCAPED.sub(lambda match: _PLAIN[match[1]], value) if b"\\" in value else value).decode()
+
+
+def _truth(value: bytes) -> bool:
+    return value == b"t"
+
+
+_READERS: dict[type, Callable[[bytes], Any]] = {int: int, bool: _truth, str: _text}
+_READ: tuple[Callable[[bytes], Any], ...] = (
+    *(_READERS[kind] for kind in TYPES),
+    int,
+    int,
+    _text,
+    _text,
+)  # and of form, src_hash, fields and rest

@@ -1,0 +1,132 @@
+"""Lines of a run on their way into the archive: what a page becomes in the thread that fetched it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from archiver.logs import Line, Row, field_names, glimpse, parse_columns
+from archiver.store.copied import texts_of
+from archiver.store.errors import FAILED
+
+_ID, _CREATED, _RUN, _STATUS, _HASH = (
+    Line._fields.index(name) for name in ("log_id", "created", "original_filename_uuid", "status", "src_hash")
+)
+_NEEDED = (_ID, _CREATED, _RUN)
+
+
+@dataclass(slots=True, eq=False)
+class Sheet:
+    """Lines by log id. A line that is known already need not be read: of some there is only the source.
+
+    `sources`: canonical JSON of such lines, a line of text for each, with their ids in the same order; those of a page
+    together, for single ones would leave holes in the memory wherever they were.
+    """
+
+    ids: list[int] = field(default_factory=list)  # what a walk knows the rows by, one for each
+    hashes: dict[int, int] = field(default_factory=dict)  # `src_hash`
+    texts: dict[int, bytes] = field(default_factory=dict)  # for COPY, of lines that were read
+    sources: list[tuple[list[int], bytes]] = field(default_factory=list)  # of the others
+    failed: set[int] = field(default_factory=set)  # of those that were read
+    loose: list[Line] = field(default_factory=list)  # without an id, a time or a run of their own
+    times: list[str] = field(default_factory=list)  # the oldest and the newest `created`
+    months: set[str] = field(default_factory=set)  # `2026-11`
+    names: set[str] = field(default_factory=set)  # of the fields beside the columns, of those that were read
+
+    def add(self, other: Sheet) -> None:
+        """Take in what was listed later: of lines that are in both, that holds."""
+        for one in self.hashes.keys() & other.hashes.keys():
+            self.texts.pop(one, None)
+            self.failed.discard(one)
+        self.ids += other.ids
+        self.hashes |= other.hashes
+        self.texts |= other.texts
+        self.sources += other.sources
+        self.failed |= other.failed
+        self.loose += other.loose
+        self.times += other.times
+        self.months |= other.months
+        self.names |= other.names
+
+    def read(self, wanted: Iterable[int]) -> None:
+        """Read these lines, where it has not been done."""
+        unread = set(wanted) - self.texts.keys()
+        rows: dict[int, Row] = {}
+        for ids, sources in self.sources if unread else ():
+            if not unread.isdisjoint(ids):
+                pairs = zip(ids, sources.split(b"\n"), strict=True)
+                rows |= {one: orjson.loads(source) for one, source in pairs if one in unread}
+        if rows:
+            self.add(sheet_of(list(rows.values())))
+
+    def settle(self, run_id: str, created: str) -> None:
+        """Loose lines become lines of this run: what they lack is taken from it. Those without an id stay loose."""
+        some = [line for line in self.loose if line.log_id is not None]
+        self.loose = [line for line in self.loose if line.log_id is None]
+        self.add_lines(
+            line._replace(created=line.created or created, original_filename_uuid=line.original_filename_uuid or run_id)
+            for line in some
+        )
+
+    def add_lines(self, lines: Iterable[Line]) -> None:
+        """Take in lines that were read one by one, but for their names."""
+        whole: list[Line] = []
+        for line in lines:
+            if any(line[place] is None for place in _NEEDED):
+                self.loose.append(line)
+                self.ids.append(line.src_hash if line.log_id is None else line.log_id)
+            else:
+                whole.append(line)
+        if whole:
+            self.add_columns(list(zip(*whole, strict=True)))
+
+    def add_columns(self, columns: Sequence[Sequence[Any]]) -> None:
+        """Take in lines that have an id, a time and a run, given by the column."""
+        ids, statuses = columns[_ID], columns[_STATUS]
+        self.add_times(columns[_CREATED])
+        self.ids += ids
+        self.hashes.update(zip(ids, columns[_HASH], strict=True))
+        self.texts.update(zip(ids, texts_of(columns), strict=True))
+        if FAILED in statuses or self.failed:
+            for one, status in zip(ids, statuses, strict=True):
+                (self.failed.add if status == FAILED else self.failed.discard)(one)
+
+    def add_times(self, created: Collection[str]) -> None:
+        self.times += (min(created), max(created))
+        self.months |= {time[:7] for time in created}
+
+
+def sheet_of(rows: Sequence[Row]) -> Sheet:
+    """Lines as the Integrator lists them, read."""
+    read = parse_columns(rows)
+    sheet = Sheet(names=read.names)
+    for columns in read.alike:
+        if any(None in columns[place] for place in _NEEDED):
+            sheet.add_lines(map(Line._make, zip(*columns, strict=True)))
+        else:
+            sheet.add_columns(columns)
+    sheet.add_lines(read.odd)
+    return sheet
+
+
+def sheet_of_lines(lines: Iterable[Line]) -> Sheet:
+    """Lines that were read one by one."""
+    some = list(lines)
+    sheet = Sheet(names=field_names(some))
+    sheet.add_lines(some)
+    return sheet
+
+
+def glanced(rows: Sequence[Row]) -> Sheet:
+    """Lines as the Integrator lists them, which are most likely known: read only as far as it takes to recognise
+    them."""
+    seen = glimpse(rows)
+    if seen is None:
+        return sheet_of(rows)
+    hashes = dict(zip(seen.ids, seen.hashes, strict=True))
+    sheet = Sheet(ids=[*seen.ids], hashes=hashes, sources=[(seen.ids, b"\n".join(seen.sources))])
+    sheet.add_times(seen.created)
+    return sheet

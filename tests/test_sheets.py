@@ -1,0 +1,138 @@
+"""Lines as they go into COPY: what a page becomes, read or only recognised, is what each line is by itself."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from archiver.config import Flow
+from archiver.logs import Line, Row, dump_exact, parse_line, parse_run, render
+from archiver.store import Put, Sheet, Store, connect, glanced, migrate, sheet_of
+from archiver.store.copied import line_of, text_of, texts_of
+from tests.test_archive import line_log, main_log
+from tests.test_logs import alike, rows
+
+FLOW = Flow("prod", "p-1", "brand", "f-1", "price")
+RUN = (1, "run-1", "2026-05-04T09:00:00+00:00")
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")) | st.sampled_from(
+    [r"\N", "\\", "a\tb", "a\nb", "\r\n", r"\.", "\x0b\x08", "é→\U0001f600", ""]
+)
+numbers = st.integers(-(2**63), 2**63 - 1)
+
+
+@settings(max_examples=100, deadline=None)
+@given(rows)
+def test_a_line_is_had_back_from_its_text(row: Row) -> None:
+    line = parse_line(row)
+    text = text_of(line)
+    assert b"\n" not in text
+    assert line_of(text) == line
+    assert list(map(type, line_of(text))) == list(map(type, line))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.integers(1, 5).flatmap(
+        lambda number: st.lists(
+            st.one_of(*(st.lists(one | st.none(), min_size=number, max_size=number) for one in (texts, numbers))),
+            min_size=1,
+            max_size=4,
+        )
+    )
+)
+def test_rows_by_the_column_are_those_by_themselves(columns: list[list[Any]]) -> None:
+    assert texts_of(columns) == [text_of(row) for row in zip(*columns, strict=True)]
+
+
+@settings(max_examples=100, deadline=None)
+@given(alike())
+def test_a_page_becomes_what_its_lines_are(rows: list[Row]) -> None:
+    sheet, lines = sheet_of(rows), [parse_line(row) for row in rows]
+    assert sorted(sheet.ids) == sorted(line.src_hash if line.log_id is None else line.log_id for line in lines)
+    whole = [line for line in lines if None not in (line.log_id, line.created, line.original_filename_uuid)]
+    assert sheet.hashes.keys() == sheet.texts.keys() == {line.log_id for line in whole}
+    for line in singles(whole):
+        assert render(line_of(sheet.texts[line.log_id or 0])) == render(line)
+        assert (sheet.hashes[line.log_id or 0], line.log_id in sheet.failed) == (line.src_hash, line.status == 3)
+    assert sheet.months == {str(line.created)[:7] for line in whole}
+    assert sorted(dump_exact(render(line)) for line in sheet.loose) == sorted(
+        dump_exact(row) for row, line in zip(rows, lines, strict=True) if line not in whole
+    )
+
+
+@settings(max_examples=100, deadline=None)
+@given(alike())
+def test_what_was_only_recognised_can_be_read_later(rows: list[Row]) -> None:
+    read, seen, later = sheet_of(rows), glanced(rows), Sheet()
+    assert (sorted(seen.ids), seen.hashes.keys(), seen.months) == (sorted(read.ids), read.hashes.keys(), read.months)
+    later.add(seen)
+    some = [line.log_id for line in singles(map(parse_line, rows)) if line.log_id in seen.hashes][::2]
+    later.read(some)
+    later.read(some)
+    for one in some:
+        assert seen.hashes[one] == read.hashes[one]
+        assert render(line_of(later.texts[one])) == render(line_of(read.texts[one]))
+        assert (one in later.failed) == (one in read.failed)
+
+
+def test_a_page_that_is_like_others_is_not_read_to_be_recognised() -> None:
+    page = [line_log(number, 1, sku=f"A-{number}") for number in range(100)]
+    seen = glanced(page)
+    assert not seen.texts
+    assert seen.hashes == {row["id"]: parse_line(row).src_hash for row in page}
+    for odd in ({"id": "7"}, {"id": 2**70}, {"created": None}, {"created": "2026-13-45T00:00:00+00:00"}, {"sku": "\0"}):
+        assert len(glanced([*page[1:], page[0] | odd]).texts) >= 99
+
+
+@pytest.fixture
+def store(database: str) -> Iterator[Store]:
+    engine = connect(database)
+    migrate(engine)
+    store = Store(engine, "test")
+    yield store
+    store.close()
+
+
+def test_a_run_that_is_not_fresh_after_all_loses_nothing(store: Store, database: str) -> None:
+    """Whoever says that no line of a run is there may be wrong: Postgres knows, and it is looked up."""
+    key = store.register([FLOW])[FLOW]
+    lease = store.leases.claim(key)
+    assert lease is not None
+    store.partitions.ensure({"2026-05"})
+    run = parse_run(main_log(1))
+    page = [line_log(number, 1, sku=f"A-{number}", status=3 if number % 3 == 0 else 2) for number in range(30)]
+
+    def put(rows: list[Row], *, fresh: bool) -> Put:
+        with store.writing(lease) as writer:
+            return writer.put_sheet(sheet_of(rows), RUN, fresh=fresh)
+
+    with store.writing(lease) as writer:
+        writer.put_runs([run])
+    assert put(page[:20], fresh=True) == Put(20)
+    changed = page[5] | {"status": 3, "message": "refused"}
+    assert put([*page[10:], changed], fresh=True) == Put(10, 1)
+    assert put([*page[:5], changed, *page[6:]], fresh=False) == Put()
+    with store.writing(lease) as writer:
+        assert writer.put_sheet(glanced([*page[:5], changed, *page[6:]]), RUN) == Put()
+        assert writer.put_sheet(glanced([*page[:6], page[6] | {"state": 2}, page[7] | {"status": 4}]), RUN) == Put(0, 2)
+    with psycopg.connect(database) as connection:
+        found = connection.execute(
+            "SELECT count(*), count(DISTINCT log_id), count(*) FILTER (WHERE status = 3) FROM archive.line"
+        ).fetchone()
+        counted = connection.execute("SELECT line_count, failed_line_count FROM archive.run").fetchone()
+        kinds = connection.execute("SELECT sum(occurrences) FROM archive.error_group").fetchone()
+    assert found == (30, 30, 10)
+    assert (counted, kinds) == ((30, 10), (10,))
+
+
+def singles(lines: Iterable[Line]) -> list[Line]:
+    """Those whose id no other one has."""
+    some = list(lines)
+    times = Counter(line.log_id for line in some)
+    return [line for line in some if times[line.log_id] == 1]

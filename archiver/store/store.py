@@ -25,6 +25,8 @@ from archiver.store.shares import Shares
 from archiver.store.writer import Writer
 from archiver.window import Interval
 
+PAUSE = 15.0  # seconds at the least, while the database has no room
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
@@ -271,7 +273,7 @@ class Store:
 
         `report`: outcome, error, login_refused, seconds, requests, rows_new, rows_changed. A turn without an error is
         a good one, unless it was `broken_off`: that one says nothing of the flow. Raises DatabaseFull where the pass
-        could not be written down; the checkpoint, which changes in its place, says so then.
+        could not be written down; the checkpoint, which changes in its place, says so then, and the flow has a pause.
         """
         self.leases.forget(lease)
         checked = {
@@ -287,7 +289,8 @@ class Store:
                 connection.execute(_PASS, {**report, "flow_key": lease.flow_key, "pass_id": lease.pass_id})
                 connection.execute(_CHECKED, checked)
         except DatabaseFull as exc:
-            unwell = {"error": report["error"] or str(exc), "says_nothing": False}
+            pause = None if next_due is None else max(next_due, PAUSE)
+            unwell = {"error": report["error"] or str(exc), "says_nothing": False, "next_due": pause}
             with suppress(ArchiverError), translated(), self.engine.begin() as connection:
                 connection.execute(_CHECKED, checked | unwell)
             raise

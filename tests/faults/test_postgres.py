@@ -338,10 +338,13 @@ def test_50_the_disk_is_full(own: Postgres, small_disk: Path, tmp_path: Path) ->
             assert any("out of disk" in error and "53100" in error for error in report.errors), report.errors
             assert scene.falsely_complete() == set()
             assert len(scene.stored()) < 799
+            lease = scene.store.leases.claim(scene.key)
+            assert lease is not None
             with pytest.raises(DatabaseFull):
-                scene.turn()
+                archive_flow(scene.flow, scene.client, scene.store, lease, eager=True, next_due=lambda: 0.0)
             failure = "SELECT last_error LIKE '%out of disk%', failures_in_a_row, lease_until FROM archive.checkpoint"
             assert scene.all(f"{failure} WHERE flow_key = {scene.key}") == [(True, 1, None)]
+            assert 5 < scene.store.due([scene.key])[scene.key] <= 15  # a pause, though it was due at once
             ballast.unlink()
             while any("depth" in error or "disk" in error for error in scene.poll().errors):
                 pass

@@ -267,20 +267,28 @@ class Ledger:
         return {row[0]: Before(*row[1:]) for row in rows}
 
     def _lines_before(self, sheet: Sheet, log_ids: Collection[int]) -> dict[int, Before]:
-        """Lines as they are stored, by id. `created` never changes (A2), so that it finds the partitions."""
+        """Lines as they are stored, by id, those that are unchanged with their hash alone. `created` never changes
+        (A2), so that it finds the partitions."""
         if not log_ids:
             return {}
-        # Most are unchanged, and most did not fail: only those that did are asked for the rest.
-        rows = self._run(
-            "SELECT log_id, src_hash, state, status, error_key,"
-            f" CASE WHEN error_key IS NOT NULL THEN {errors.MOMENT} END, original_filename_uuid"
+        stored = (
             " FROM archive.line WHERE flow_key = %(flow_key)s AND log_id = ANY(%(ids)s)"
-            " AND created BETWEEN %(oldest)s AND %(newest)s",
-            ids=list(log_ids),
-            oldest=min(sheet.times),
-            newest=max(sheet.times),
+            " AND created BETWEEN %(oldest)s AND %(newest)s"
         )
-        return {row[0]: Before(*row[1:]) for row in rows}
+        times = {"oldest": min(sheet.times), "newest": max(sheet.times)}
+        rows = self._run(f"SELECT log_id, src_hash{stored}", ids=list(log_ids), **times)
+        hashes: dict[int, int] = dict(rows.fetchall())
+        have = {one: Before(was, None, None, None, "", "") for one, was in hashes.items() if was == sheet.hashes[one]}
+        if changed := [one for one in hashes if one not in have]:
+            # Most did not fail: only those that did are asked for the rest.
+            found = self._run(
+                "SELECT log_id, src_hash, state, status, error_key,"
+                f" CASE WHEN error_key IS NOT NULL THEN {errors.MOMENT} END, original_filename_uuid{stored}",
+                ids=changed,
+                **times,
+            )
+            have |= {row[0]: Before(*row[1:]) for row in found}
+        return have
 
     def _messages(self, runs: Iterable[Run], steps: Iterable[Step], lines: Iterable[Line]) -> dict[Place, str]:
         """The messages of those logs that failed: their own, else those of their files."""

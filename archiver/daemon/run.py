@@ -24,6 +24,7 @@ from archiver.daemon.passes import log_pass, numbered
 from archiver.daemon.place import Workplace, opened
 from archiver.daemon.polled import Polled, flow_changes, waits_for_start
 from archiver.daemon.reload import Reloader
+from archiver.daemon.retiring import Retiring
 from archiver.daemon.schedule import Heartbeat, Schedule, first_served
 from archiver.daemon.signals import Interrupted, Signals
 from archiver.database import revive
@@ -92,8 +93,7 @@ class Daemon:
         self._place = place
         self._stop = stop
         self._polled = Polled.of(place.keys, place.clients)
-        self._using: dict[int, Client] = {}  # by the keys of flows that are worked on
-        self._retired: dict[Client, str] = {}  # with its integrator, which waits until nobody uses it any more
+        self._retiring = Retiring()
         self._pool = ThreadPoolExecutor(place.config.workers, thread_name_prefix="flow")
         self._lock = threading.Lock()
         self._choosing = threading.Lock()  # one looks at what is due at a time
@@ -154,8 +154,7 @@ class Daemon:
         self._pool.shutdown(wait=False, cancel_futures=True)
         if not self._idle_within(DRAIN):
             self._place.close()
-            for client in list(self._retired):
-                client.close()
+            self._retiring.close()
             self._idle_within(ABORT)
         with suppress(ArchiverError):
             self._place.store.presence.leave()
@@ -221,7 +220,7 @@ class Daemon:
             self._waiting = True
             return
         now = datetime.now(UTC)
-        polled, leaving = self._polled, self._let_go()
+        polled, leaving = self._polled, self._retiring.let_go()
         free = [key for key, name in polled.integrators.items() if key not in working and name not in leaving]
         waits = self._place.store.due(free, self._horizon())
         due = sorted((seconds, key) for key, seconds in waits.items() if polled.schedules[key].is_due(seconds, now))
@@ -250,16 +249,18 @@ class Daemon:
             self._end(key)
 
     def _end(self, key: int) -> None:
+        self._retiring.give_back(key)
         with self._lock:
             self._working.pop(key, None)
-            self._using.pop(key, None)
 
     def _take_up(self, key: int) -> tuple[Flow, Schedule, Client] | None:
         with self._lock:
             flow = self._polled.flows.get(key)
-            if flow is None or flow.integrator in self._retired.values():
+            if flow is None:
                 return None
-            client = self._using[key] = self._polled.clients[flow.integrator]
+            client = self._polled.clients[flow.integrator]
+            if not self._retiring.take(key, client, flow.integrator):
+                return None
             return flow, self._polled.schedules[key], client
 
     def _turn(self, key: int) -> None:
@@ -280,7 +281,7 @@ class Daemon:
                     lease,
                     seconds=TURN,
                     next_due=lambda: schedule.wait(datetime.now(UTC)),
-                    stopping=lambda: self._stop.is_set() or client in self._retired,
+                    stopping=lambda: self._stop.is_set() or client in self._retiring,
                     progress=lambda _: self._note_step(key),
                 )
                 log_pass(report)
@@ -333,7 +334,7 @@ class Daemon:
             made.pop_all()
         with self._choosing, self._lock:
             gone = {one: name for name, one in place.clients.items() if clients.get(name) is not one}
-            self._retired |= gone
+            self._retiring.retire(gone)
             self._polled = Polled.of(keys, clients)
             self._surveyed = float("-inf")  # what is due by the new schedules
             place.config, place.clients, place.keys = new, clients, keys
@@ -342,15 +343,3 @@ class Daemon:
         log.info("configuration taken over", flows=len(keys), integrators=list(gone.values()), **changes._asdict())
         if later:
             log.warning("settings that hold from the next start on", settings=later)
-
-    def _let_go(self) -> set[str]:
-        """Close the clients of before that nobody uses any more; answers whose are still in use."""
-        with self._lock:
-            used = set(self._using.values())
-            free = [client for client in self._retired if client not in used]
-            for client in free:
-                del self._retired[client]
-            left = set(self._retired.values())
-        for client in free:
-            client.close()
-        return left

@@ -31,8 +31,9 @@ from archiver.logs import (
     render,
     spell,
 )
+from archiver.logs.alike import glimpse, parse_columns
 from archiver.logs.exact import RAW
-from archiver.logs.times import from_micros, micros, to_milliseconds
+from archiver.logs.times import from_micros, micros, of_postgres, to_milliseconds
 from tests.examples import examples
 
 SUB_FLOW: Row = {
@@ -147,6 +148,50 @@ def test_lines_that_are_read_together_are_what_each_is_by_itself(rows: list[Row]
     assert [tuple(map(type, line)) for line in together.lines] == [tuple(map(type, line)) for line in alone]
     assert [render(line) for line in together.lines] == rows
     assert together.names >= field_names(alone)
+
+
+@settings(max_examples=examples(150), deadline=None)
+@given(alike())
+def test_columns_hold_the_same_lines(rows: list[Row]) -> None:
+    columns = parse_columns(rows)
+    lines = [Line(*line) for block in columns.alike for line in zip(*block, strict=True)] + columns.odd
+    alone = [parse_line(row) for row in rows]
+    assert sorted(map(repr, lines)) == sorted(map(repr, alone))
+    assert columns.names >= field_names(alone)
+
+
+def test_columns_leave_the_odd_rows_out() -> None:
+    rows = [SUB_FLOW | {"id": number, "sku": f"A-{number}"} for number in range(20)]
+    rows[7] |= {"row_num": 2**40}
+    columns = parse_columns(rows)
+    assert columns.odd == [parse_line(rows[7])]
+    assert [len(block[0]) for block in columns.alike] == [19]
+
+
+def test_a_glimpse_is_of_plain_rows_alone() -> None:
+    plain = [SUB_FLOW | {"id": number, "created": "2023-06-23T11:33:17.898+00:00"} for number in (1, 2)]
+    seen = glimpse(plain)
+    assert seen is not None
+    assert (seen.ids, seen.created) == ([1, 2], ["2023-06-23T11:33:17.898+00:00"] * 2)
+    assert [json.loads(source) for source in seen.sources] == plain
+    assert len(set(seen.hashes)) == 2
+    for odd in (
+        {"id": "1"},
+        {"id": True},
+        {"id": 2**63},
+        {"created": 1},
+        {"created": "yesterday"},
+        {"original_filename_uuid": None},
+        {"original_filename_uuid": "x" * 10_000},
+        {"message": "a\0"},
+    ):
+        assert glimpse([*plain, plain[0] | odd]) is None, odd
+    assert glimpse([]) is None
+    assert glimpse([{"id": 1}]) is None
+
+
+def test_times_as_postgres_writes_them() -> None:
+    assert of_postgres("2023-06-23 11:33:17.898+00") == "2023-06-23T11:33:17.898+00:00"
 
 
 def test_lines_that_are_alike_are_read_together(monkeypatch: pytest.MonkeyPatch) -> None:

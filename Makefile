@@ -51,7 +51,7 @@ pure: $(VENV)/.dev
 check: lint types contracts pure
 
 test: lint types contracts
-	@$(BIN)/pytest -n 2 --dist worksteal
+	@$(BIN)/pytest -n 3 --dist worksteal
 
 bench: $(VENV)/.dev
 	@$(BIN)/python -m benchmarks.race $(ARGS)

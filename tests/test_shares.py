@@ -125,7 +125,7 @@ def test_two_daemons_send_no_more_than_one_may_and_take_over(postgres: str, data
     """Real processes: the rate holds over both, flows are shared, and after a kill -9 the other goes on alone, as soon
     as the leases are up. `status` says who works on what."""
     rate = 12
-    flows = small_flows("price", "stock", "order", runs=60, lines=25)
+    flows = small_flows("price", "stock", "order", runs=300, lines=10)
     with told(tmp_path, database, flows=flows) as story:
         story.settings = {"requests_per_second": rate}
         story.configure()

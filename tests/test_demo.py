@@ -5,6 +5,10 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
+import shutil
+import subprocess
+import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -21,7 +25,7 @@ from archiver.demo.flows import FlowShape, brand_flows, flow_named
 from archiver.demo.listing import Order
 from archiver.demo.server import PASSWORD, USERNAME, Server, serve
 from archiver.demo.world import World
-from tests.conftest import new_database
+from tests.conftest import new_database, open_folder
 from tests.replay import TOKEN, replaying
 from tests.system.story import told
 
@@ -339,3 +343,21 @@ def test_empty_lists_can_be_200_and_files_quoted_or_wrapped() -> None:
         lines = described(server, world, FORTY).download(one.with_file).text.split()
         assert "".join(lines) == plain.decode()
         assert max(map(len, lines)) == 76
+
+
+def test_the_command_tells_what_it_archived_and_nothing_else() -> None:
+    folder = open_folder()
+    command = [sys.executable, "-m", "archiver", "demo", "--once", "--days", "1", "--dir", str(folder / "demo")]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ARCHIVER_")}
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=300, check=False, cwd=folder, env=environment
+        )
+    finally:
+        shutil.rmtree(folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    said = done.stdout.splitlines()
+    assert said[0].startswith("A make-believe Integrator is up.")
+    assert said[1].split()[:2] == ["FLOW", "OUTCOME"]
+    assert all(" done " in line for line in said[2:7])
+    assert "are archived" in said[8]

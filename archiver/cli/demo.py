@@ -54,10 +54,11 @@ def demo(
     Needs nothing: no Integrator, no Postgres, no credentials. What it archives stays in ./archiver-demo.
     """
     from archiver import daemon
-    from archiver.cli.log import configure_logging
+    from archiver.cli.log import configure_logging, no_logging
     from archiver.cli.serve import beside
 
     call = call_of(context)
+    no_logging()
     with _world(folder, days) as config:
         output.say(f"A make-believe Integrator is up. Archiving {days} days of its history into {folder}/ …")
         began = time.monotonic()

@@ -232,7 +232,7 @@ def test_a_tls_handshake_that_hangs(bench: Bench) -> None:
         started = time.monotonic()
         with pytest.raises(SourceUnavailable, match=r"within 0\.5 s|within the time"):
             read(bench.client(url, timeout=timedelta(seconds=0.5)))
-        assert time.monotonic() - started < 10  # the handshake would never end
+        assert time.monotonic() - started < 2.5
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,9 @@ def test_the_rate_holds_over_all_threads(bench: Bench) -> None:
     assert len(times) == client.requests == 41
     # However late a busy machine is, none comes before its turn.
     assert all(at >= number / 50 - 0.001 for number, at in enumerate(times)), times
-    assert times[-1] < 5  # nor does each thread wait for the turns of all
+    assert times[-1] - times[0] >= 40 / 50 - 0.02
+    assert times[-1] - times[0] < 40 / 50 + 0.5  # neither slower than it may
+    assert all(later - earlier > 8 / 50 for earlier, later in zip(times, times[10:], strict=False))
 
 
 def test_connections_are_limited_and_used_again(bench: Bench) -> None:
@@ -264,7 +266,7 @@ def test_closing_ends_calls_under_way(bench: Bench, where: str) -> None:
         for call in calls:
             with pytest.raises(SourceUnavailable, match="the client was closed"):
                 call.result()
-    assert time.monotonic() - started < 10  # not the 20 or 30 s that each of them would wait
+    assert time.monotonic() - started < 1.5
     with pytest.raises(SourceUnavailable, match="the client was closed"):
         read(client)
     with pytest.raises(SourceUnavailable, match="the client was closed"):

@@ -299,7 +299,7 @@ def test_latency(client: Client) -> None:
     client.faults.add(Latency(0.15))
     begun = time.monotonic()
     assert client.logs().status_code == 200
-    assert time.monotonic() - begun >= 0.15
+    assert 0.15 <= time.monotonic() - begun < 1
 
 
 def test_server_stops_quickly_and_quietly_whatever_hangs(capfd: pytest.CaptureFixture[str]) -> None:
@@ -310,7 +310,7 @@ def test_server_stops_quickly_and_quietly_whatever_hangs(capfd: pytest.CaptureFi
             with pytest.raises(requests.RequestException):
                 client.logs(timeout=0.1)
         begun = time.monotonic()
-    assert time.monotonic() - begun < 10  # a hang has no end of its own
+    assert time.monotonic() - begun < 1
     assert capfd.readouterr() == ("", "")
     with pytest.raises(requests.ConnectionError):
         client.logs(timeout=1)

@@ -195,7 +195,7 @@ def test_answers_do_not_wait_for_the_network_to_ask_again(url: str) -> None:
             began = time.perf_counter()
             session.get(f"{url}/static/app.css", timeout=5)
             times.append(time.perf_counter() - began)
-    assert min(times[1:]) < 0.03, times
+    assert sorted(times)[10] < 0.03
 
 
 # --- hostile clients ------------------------------------------------------------------------------------------------
@@ -250,8 +250,8 @@ def test_a_thousand_slow_clients_keep_nobody_out(url: str) -> None:
                 slow.pop(0).close()
         began = time.monotonic()
         for _ in range(5):
-            assert requests.get(f"{url}/logs", params=LISTING, headers=BEARER, timeout=9).status_code == 200
-        assert time.monotonic() - began < 9  # sooner than the slow ones are sent away
+            assert requests.get(f"{url}/logs", params=LISTING, headers=BEARER, timeout=5).status_code == 200
+        assert time.monotonic() - began < 3
         assert requests.get(f"{url}/metrics", headers=BEARER, timeout=5).status_code == 200
     finally:
         for connection in slow:
@@ -440,4 +440,4 @@ def test_run_serves_beside_the_daemon(tmp_path: Path, database: str) -> None:
         assert metrics(url)['archiver_integrator_requests_total{path="/logs",status="200"}'] >= 1
         began = time.monotonic()
         assert ended(process) == 0
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 6

@@ -212,7 +212,7 @@ def test_56_the_clock_of_the_machine_steps(tmp_path: Path, archive: str) -> None
                 (story.folder / "new-step").write_text(str(step))
                 (story.folder / "new-step").rename(story.folder / "step")
                 polls = story.server.counts["/logs"]
-                wait_for(lambda before=polls: story.server.counts["/logs"] > before + 2)  # type: ignore[misc]
+                wait_for(lambda before=polls: story.server.counts["/logs"] > before + 3)  # type: ignore[misc]
             assert stop(process) < 10
         assert "Traceback" not in said(story)
     ran: list[float] = []

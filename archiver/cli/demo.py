@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from archiver.cli import output
+from archiver.cli import output, words
 from archiver.cli.call import call_of
 from archiver.cli.operate import print_reports, progress_shown, stoppable
 from archiver.cli.options import OPERATE, examples
@@ -60,7 +60,9 @@ def demo(
     call = call_of(context)
     no_logging()
     with _world(folder, days) as config:
-        output.say(f"A make-believe Integrator is up. Archiving {days} days of its history into {folder}/ …")
+        output.say(
+            f"A make-believe Integrator is up. Archiving {words.many(days, 'day')} of its history into {folder}/ …"
+        )
         began = time.monotonic()
         with stoppable() as stop, daemon.opened(config) as place, progress_shown() as progress:
             reports = daemon.sync(place, config.flows, progress=progress, stopping=lambda: bool(stop))
@@ -160,6 +162,8 @@ def _answer(place: Workplace, seconds: float) -> None:
 def _say_next(folder: Path, config: Config, *, live: bool) -> None:
     # `make demo` runs it from a virtual environment that is not on the PATH.
     program = "archiver" if shutil.which("archiver") else os.path.relpath(sys.argv[0])
+    if Path(program).name == "__main__.py":
+        program = "python -m archiver"
     command = f"{program} --config {folder}/config.yaml"
     where = "in another terminal" if live else "next"
     output.say(

@@ -238,21 +238,22 @@ def heading(text: str) -> None:
 
 
 def say(text: str, style: str = "") -> None:
-    """One or more lines on standard output; they wrap on a terminal."""
+    """One or more lines on standard output. A terminal wraps what is too long for it, so that a command in them can be
+    copied as one line."""
     from rich.text import Text
 
-    show(Text(clean_lines(text), style=style))
+    show(Text(clean_lines(text), style=style), soft_wrap=True)
 
 
-def show(what: RenderableType) -> None:
-    """Anything that rich can render."""
+def show(what: RenderableType, *, soft_wrap: bool = False) -> None:
+    """Anything that rich can render; with `soft_wrap` lines stay as long as they are."""
     out = console()
     with _quiet_pipe():
         if out.is_terminal:
-            out.print(what)
+            out.print(what, soft_wrap=soft_wrap)
             return
         with out.capture() as captured:
-            out.print(what)
+            out.print(what, soft_wrap=soft_wrap)
         lines = [line.rstrip() for line in captured.get().splitlines()]
         encoding = sys.stdout.encoding or "utf-8"
         write_bytes(("\n".join(lines) + "\n").encode(encoding, "backslashreplace"))

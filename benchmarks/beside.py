@@ -34,7 +34,7 @@ import psycopg
 from benchmarks import replay
 from benchmarks.race import meter
 from benchmarks.race.ours import Archiver
-from benchmarks.race.place import Integrator, integrator, postgres
+from benchmarks.race.place import Integrator, database, integrator, postgres
 
 READERS = 8  # connections of those who ask
 HISTORY = {"projectid": "p", "flowId": "f", "limit": 100}
@@ -170,16 +170,6 @@ def _lines(dsn: str) -> int:
     return int(row[0] or 0)
 
 
-@contextmanager
-def _copied(server: str) -> Iterator[str]:
-    """A database with the history; checkpointed, so that nobody pays for what another one wrote."""
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute("DROP DATABASE IF EXISTS race WITH (FORCE)")
-        connection.execute("CREATE DATABASE race TEMPLATE history")
-        connection.execute("CHECKPOINT")
-    yield urlsplit(server)._replace(path="/race").geturl()
-
-
 def measure(server: str, source: Integrator, asked: argparse.Namespace) -> None:
     """Prints pairs, and the median of their ratios."""
     with psycopg.connect(server, autocommit=True) as connection:
@@ -189,7 +179,7 @@ def measure(server: str, source: Integrator, asked: argparse.Namespace) -> None:
     for number in range(asked.rounds):
         pair: dict[float, Load] = {}
         for rate in (0.0, asked.rate) if number % 2 == 0 else (asked.rate, 0.0):
-            with _copied(server) as dsn, tempfile.TemporaryDirectory() as folder:
+            with database(server, "history") as dsn, tempfile.TemporaryDirectory() as folder:
                 archiver = Archiver()
                 archiver.prepare(dsn, source, Path(folder), asked.connections)
                 config = Path(folder) / "config.yaml"

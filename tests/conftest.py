@@ -17,6 +17,7 @@ import pytest
 from psycopg import sql
 
 from archiver import embedded
+from archiver.store import Store, connect, migrate
 
 # What is started in the background of a script ignores Ctrl-C, and so would every process that a test starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -59,6 +60,16 @@ def database(postgres: str) -> Iterator[str]:
     """The DSN of a fresh, empty database."""
     with new_database(postgres) as dsn:
         yield dsn
+
+
+@pytest.fixture
+def store(database: str) -> Iterator[Store]:
+    """A store on an empty archive."""
+    engine = connect(database)
+    migrate(engine)
+    store = Store(engine, "test")
+    yield store
+    store.close()
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import contextlib
 import json
 import random
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,7 +17,7 @@ import pytest
 from archiver.config import Flow
 from archiver.errors import ConfigError
 from archiver.logs import Row, parse_line, parse_run
-from archiver.store import Store, connect, migrate
+from archiver.store import Store, migrate
 from archiver.store.backlog import Backlog, classify, owed
 from archiver.store.days import rezone
 from tests.books import wrong
@@ -34,15 +34,6 @@ MESSAGES = [
     "ÜRÜN dm-{n} BULUNAMADI",
     '{{"errors": ["inner {n}"]}}',
 ]
-
-
-@pytest.fixture
-def store(database: str) -> Iterator[Store]:
-    engine = connect(database)
-    migrate(engine)
-    store = Store(engine, "test")
-    yield store
-    store.close()
 
 
 def registered(store: Store, *names: str) -> list[int]:

@@ -6,7 +6,7 @@ import itertools
 import json
 import random
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -19,7 +19,7 @@ from archiver.config import Flow
 from archiver.logs import Row, canonical, dump_exact, parse_line, parse_page
 from archiver.queries import Criterion, Search
 from archiver.queries.search import keys
-from archiver.store import Store, connect, migrate
+from archiver.store import Store
 
 FLOWS = [Flow("prod", "p", "brand", name, name) for name in ("price", "stock", "order")]
 NAMES = (
@@ -49,15 +49,6 @@ ASKED = tuple(
         (*(one if isinstance(one, str) else json.dumps(one) for one in VALUES if type(one) is not Decimal), *SPELLED)
     )
 )
-
-
-@pytest.fixture
-def store(database: str) -> Iterator[Store]:
-    engine = connect(database)
-    migrate(engine)
-    store = Store(engine, "test")
-    yield store
-    store.close()
 
 
 def stored(store: Store, flow: Flow, rows: Sequence[Row]) -> None:

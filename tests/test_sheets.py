@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import psycopg
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archiver.config import Flow
 from archiver.logs import Line, Row, dump_exact, parse_line, parse_run, render
-from archiver.store import Put, Sheet, Store, connect, glanced, migrate, sheet_of
+from archiver.store import Put, Sheet, Store, glanced, sheet_of
 from archiver.store.copied import line_of, text_of, texts_of
 from tests.test_archive import line_log, main_log
 from tests.test_logs import alike, rows
@@ -88,15 +87,6 @@ def test_a_page_that_is_like_others_is_not_read_to_be_recognised() -> None:
     assert seen.hashes == {row["id"]: parse_line(row).src_hash for row in page}
     for odd in ({"id": "7"}, {"id": 2**70}, {"created": None}, {"created": "2026-13-45T00:00:00+00:00"}, {"sku": "\0"}):
         assert len(glanced([*page[1:], page[0] | odd]).texts) >= 99
-
-
-@pytest.fixture
-def store(database: str) -> Iterator[Store]:
-    engine = connect(database)
-    migrate(engine)
-    store = Store(engine, "test")
-    yield store
-    store.close()
 
 
 def test_a_run_that_is_not_fresh_after_all_loses_nothing(store: Store, database: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 from archiver import queries
 from archiver.config import Flow
 from archiver.logs import Row, parse_line, parse_run
-from archiver.store import Store, connect, migrate
+from archiver.store import Store
 from archiver.store.days import rezone
 from tools.dictionary import FILE, columns, markdown
 
@@ -38,15 +37,6 @@ PROMISED = {
     "archive_health": "checked_at, flow_key, flow_name, covered_from, covered_to, lag_seconds, open_runs, pending_runs,"
     " pending_details, failures_in_a_row, last_error",
 }
-
-
-@pytest.fixture
-def store(database: str) -> Iterator[Store]:
-    engine = connect(database)
-    migrate(engine)
-    store = Store(engine, "test")
-    yield store
-    store.close()
 
 
 def asked(dsn: str, statement: str) -> list[Any]:

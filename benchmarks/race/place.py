@@ -117,11 +117,12 @@ def _free_port() -> int:
 
 
 @contextmanager
-def database(server: str) -> Iterator[str]:
-    """The DSN of an empty database; checkpointed, so that nobody pays for what another one wrote."""
+def database(server: str, template: str = "template1") -> Iterator[str]:
+    """The DSN of a new database, empty or a copy of `template`; checkpointed, so that nobody pays for what another one
+    wrote."""
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute("DROP DATABASE IF EXISTS race WITH (FORCE)")
-        connection.execute("CREATE DATABASE race")
+        connection.execute(f"CREATE DATABASE race TEMPLATE {template}".encode())
         connection.execute("CHECKPOINT")
         try:
             yield urlsplit(server)._replace(path="/race").geturl()

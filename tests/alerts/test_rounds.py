@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +16,7 @@ from archiver import cli
 from archiver.alerts import Channels, Rounds, beat
 from archiver.errors import ConfigError
 from archiver.signs import Message
-from tests.alerting import CANARY, Archive, Inbox, free_port, mail_server, webhook
+from tests.alerting import CANARY, Archive, Inbox, free_port, mail_server
 from tests.system.story import small_flows, told
 from tests.test_daemon import daemon, said, stop, wait_for
 
@@ -32,19 +31,6 @@ pytestmark = [
 def no_names_are_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """smtplib asks for the name of this machine, which takes seconds where there is no DNS."""
     monkeypatch.setattr(socket, "getfqdn", lambda name="": name or "localhost")
-
-
-@pytest.fixture
-def hook() -> Iterator[Inbox]:
-    with webhook() as inbox:
-        yield inbox
-
-
-@pytest.fixture
-def archive(database: str, hook: Inbox) -> Iterator[Archive]:
-    archive = Archive(database, hook)
-    yield archive
-    archive.store.close()
 
 
 def test_a_failure_its_recovery_and_nothing_between(archive: Archive) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,25 +16,12 @@ from archiver.alerts import Rounds
 from archiver.database import folder
 from archiver.signs import Facts, Settings, Space, conditions
 from archiver.store import connect, migrate
-from tests.alerting import Archive, Inbox, webhook
+from tests.alerting import Archive, Inbox
 from tests.system.story import small_flows, told
 from tests.test_daemon import daemon, polled, said, stop, wait_for
 
 # Of what Apprise imports.
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
-
-
-@pytest.fixture
-def hook() -> Iterator[Inbox]:
-    with webhook() as inbox:
-        yield inbox
-
-
-@pytest.fixture
-def archive(database: str, hook: Inbox) -> Iterator[Archive]:
-    archive = Archive(database, hook)
-    yield archive
-    archive.store.close()
 
 
 def test_a_refused_login_is_one_alert_and_no_heart_beats(archive: Archive) -> None:

@@ -1,0 +1,1 @@
+"""Alerts: what a whole one takes."""

@@ -65,28 +65,23 @@ def translated() -> Iterator[None]:
         raise _translate(exc) from exc
 
 
+_STATES: dict[str, tuple[type[ArchiverError], str]] = {
+    "3D": (DatabaseUnavailable, "the database does not exist: create it, or change database.url"),
+    "42501": (DatabaseUnavailable, "the database role lacks a privilege; see docs/operations.md on roles"),
+    "53": (DatabaseFull, "the database is out of disk, memory or connections"),
+    "57": (DatabaseInterrupted, "the database was stopped or cancelled the statement"),
+    "40": (DatabaseInterrupted, "the database rolled the transaction back because of another one"),
+    "08": (DatabaseInterrupted, "the connection to the database broke"),
+    "25": (DatabaseUnavailable, "the database is read-only"),
+}
+
+
 def _translate(exc: BaseException | None) -> ArchiverError:
     code = getattr(exc, "sqlstate", None)
     if code is None or code.startswith("28"):
         return DatabaseUnavailable(_reason(exc))
-    words = {
-        "3D": "the database does not exist: create it, or change database.url",
-        "42501": "the database role lacks a privilege; see docs/operations.md on roles",
-        "53": "the database is out of disk, memory or connections",
-        "57": "the database was stopped or cancelled the statement",
-        "40": "the database rolled the transaction back because of another one",
-        "08": "the connection to the database broke",
-        "25": "the database is read-only",
-    }
-    for prefix, text in words.items():
+    for prefix, (kind, text) in _STATES.items():
         if code.startswith(prefix):
-            kinds = {
-                "3D": DatabaseUnavailable,
-                "42501": DatabaseUnavailable,
-                "25": DatabaseUnavailable,
-                "53": DatabaseFull,
-            }
-            kind = kinds.get(prefix, DatabaseInterrupted)
             return kind(f"{text} (SQLSTATE {code})")
     return DatabaseInterrupted(f"the database refused a statement ({type(exc).__name__}, SQLSTATE {code})")
 

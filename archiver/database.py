@@ -3,24 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Engine
+from archiver import embedded, postgres
 
-from archiver import embedded
-from archiver.config import Config
-from archiver.store import connect
+if TYPE_CHECKING:
+    import psycopg
+    from sqlalchemy import Engine
+
+    from archiver.config import Config
 
 
 @contextmanager
 def database(config: Config, *, pool_size: int = 8) -> Iterator[Engine]:
-    """The configured database, or else the embedded one, which stops when its last user ends."""
-    with ExitStack() as stack:
-        dsn = config.database.libpq_url() or stack.enter_context(embedded.running(config.data_dir))
+    """A pool of connections to the configured database, or else to the embedded one, which stops when its last user
+    ends."""
+    from archiver.store import connect
+
+    with _running(config) as dsn:
         engine = connect(dsn, pool_size=pool_size)
-        stack.callback(engine.dispose)
-        yield engine
+        try:
+            yield engine
+        finally:
+            engine.dispose()
+
+
+@contextmanager
+def connection(config: Config) -> Iterator[psycopg.Connection[Any]]:
+    """One connection there in autocommit mode, for who has a question; made without SQLAlchemy, which takes longer."""
+    with _running(config) as dsn, postgres.connected(dsn) as driver:
+        yield driver
+
+
+@contextmanager
+def _running(config: Config) -> Iterator[str]:
+    if url := config.database.libpq_url():
+        yield url
+        return
+    with embedded.running(config.data_dir) as dsn:
+        yield dsn
 
 
 def folder(config: Config) -> Path | None:

@@ -7,9 +7,6 @@ distributed together), constraints have names, columns take the field's own name
 
 from __future__ import annotations
 
-import re
-from hashlib import blake2b
-
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -448,10 +445,3 @@ alert_message = Table(
     Column("error", Text),
     Index("alert_message_waiting_idx", "next_attempt_at", postgresql_where=text("done_at IS NULL")),
 )
-
-
-def search_index(partition: str, name: str) -> str:
-    """What the btree of a field that is declared for search is called, on `line` or a partition of it. Such indexes
-    are the configuration's, not the schema's: `store.search_fields` makes them."""
-    readable = re.sub(r"[^a-z0-9]+", "_", name.lower())[:20].strip("_")
-    return f"{partition}_field_{readable}_{blake2b(name.encode(errors='replace'), digest_size=4).hexdigest()}_idx"

@@ -13,8 +13,9 @@ from psycopg import sql
 from sqlalchemy import Engine, text
 
 from archiver.errors import DatabaseUnavailable, SchemaMismatch
+from archiver.schema import newest, revisions
 from archiver.store import connect, migrate, migration_sql, require
-from archiver.store.schema import _alembic, current, newest, revisions
+from archiver.store.schema import _alembic, current
 from archiver.tables import metadata
 
 

@@ -16,9 +16,9 @@ from archiver.config import Flow
 from archiver.logs import Row, parse_line
 from archiver.queries import Criterion, Search, reading
 from archiver.queries.search import keys
+from archiver.schema import search_index
 from archiver.store import Store, connect, migrate
 from archiver.store.search_fields import build
-from archiver.tables import search_index
 
 FLOW = Flow("prod", "p", "brand", "price", "price")
 ODD = "we'ird \"n%(a)s_%me\\"

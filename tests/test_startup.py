@@ -36,11 +36,12 @@ def test_a_command_imports_no_other(tmp_path: Path) -> None:
     assert had & {*HEAVY, "archiver.config", "archiver.cli.status", "archiver.cli.search"} == set()
 
 
-def test_a_reader_imports_neither_daemon_nor_client_nor_alembic(database: str, tmp_path: Path) -> None:
+def test_a_reader_imports_neither_daemon_nor_client_nor_sqlalchemy(database: str, tmp_path: Path) -> None:
     engine = connect(database)
     migrate(engine)
     engine.dispose()
     had = imported("status", folder=tmp_path, ARCHIVER_DATABASE_URL=database)
-    assert {"sqlalchemy", "archiver.queries"} <= had
-    rooms = {f"archiver.{room}" for room in ("archive", "client", "daemon", "web", "demo", "export", "cli.read")}
-    assert had & {"requests", "urllib3", "alembic", "apscheduler", "structlog", "starlette", *rooms} == set()
+    assert {"psycopg", "archiver.queries"} <= had
+    unread = ("archive", "client", "daemon", "web", "demo", "export", "store", "cli.read")
+    packages = {"requests", "urllib3", "sqlalchemy", "alembic", "apscheduler", "structlog", "starlette"}
+    assert had & (packages | {f"archiver.{room}" for room in unread}) == set()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from archiver.cli import output, words
-from archiver.cli.call import WrongCall, archive, call_of, database, flow_keys, one_form
+from archiver.cli.call import WrongCall, archive, call_of, connection, flow_keys, one_form
 from archiver.cli.options import READ, AsCsv, AsJson, Flows, examples
 from archiver.cli.output import Column
 
@@ -166,8 +166,8 @@ def sql(
     text = sys.stdin.read() if statement == "-" else statement
     limit = duration(timeout, "--timeout")
     with (
-        database(call_of(context).any_config()) as engine,
-        queries.statement(engine, text, limit) as (names, rows),
+        connection(call_of(context).any_config()) as driver,
+        queries.statement(driver, text, limit) as (names, rows),
     ):
         if as_json:
             output.write_list(dict(zip(names, row, strict=True)) for row in rows)

@@ -16,14 +16,13 @@ from types import ModuleType
 
 from sqlalchemy import Engine
 
-from archiver import queries
+from archiver import queries, schema
 from archiver.errors import MissingExtra
 from archiver.export import manifest
 from archiver.export.manifest import Entry
 from archiver.export.pieces import Piece, Selection, pieces_of
 from archiver.export.places import ExportRefused, Place, place_at, sha256_of
 from archiver.logs import canonical
-from archiver.store import schema
 
 __all__ = ["ExportRefused", "Exported", "Selection", "export", "require"]
 

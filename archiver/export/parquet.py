@@ -14,7 +14,7 @@ from adbc_driver_postgresql import StatementOptions, dbapi
 
 from archiver.errors import DatabaseUnavailable
 from archiver.export.places import Place, Summed
-from archiver.store import DatabaseInterrupted
+from archiver.postgres import DatabaseInterrupted
 
 BATCH = 4 << 20  # bytes of rows that are in memory at once, roughly
 GROUP = 64 << 20  # bytes of a row group before it is compressed: what a reader has to hold

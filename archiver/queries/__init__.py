@@ -25,6 +25,7 @@ from archiver.queries.months import (
 )
 from archiver.queries.proof import files_of, times_of
 from archiver.queries.reader import Json, Reader, Row, Value, reading
+from archiver.queries.revision import revision
 from archiver.queries.runs import RunFilter, details_of, lines_of, run, runs, runs_named, steps_of
 from archiver.queries.search import Search, field_names, search
 from archiver.queries.statement import StatementRefused, statement
@@ -70,6 +71,7 @@ __all__ = [
     "raw_of",
     "reading",
     "reporting_views",
+    "revision",
     "run",
     "runs",
     "runs_named",

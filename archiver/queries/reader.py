@@ -8,17 +8,20 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import count
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import psycopg
 from psycopg import sql
 from psycopg.abc import Buffer
 from psycopg.adapt import AdaptersMap, Loader
 from psycopg.rows import dict_row
-from sqlalchemy import Engine
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
 
 Value: TypeAlias = Any  # None, bool, int, float, str, datetime (UTC), Json, or a list of these
 Row: TypeAlias = dict[str, Value]
+Source: TypeAlias = "Engine | psycopg.Connection[Any]"  # a pool, or one's own connection in autocommit mode
 
 BATCH = 500  # rows that are in memory at once
 
@@ -95,14 +98,22 @@ def _adapt(adapters: AdaptersMap) -> None:
 
 
 @contextmanager
-def transaction(engine: Engine, **settings: str) -> Iterator[psycopg.Connection[Any]]:
+def transaction(source: Source, **settings: str) -> Iterator[psycopg.Connection[Any]]:
     """A transaction that reads one state of the database and can write nothing. `settings` hold until its end."""
-    # Who leaves early leaves it to the pool to roll back.
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
+    # Who leaves early leaves it to the pool to roll back, or to whoever closes the connection.
+    with _lent(source) as driver:
         driver.execute(_beginning(tuple(settings.items())))
         yield driver
         driver.execute("COMMIT")
+
+
+@contextmanager
+def _lent(source: Source) -> Iterator[psycopg.Connection[Any]]:
+    if isinstance(source, psycopg.Connection):
+        yield source
+        return
+    with source.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        yield cast("psycopg.Connection[Any]", connection.connection.driver_connection)
 
 
 @lru_cache
@@ -149,7 +160,7 @@ class Reader:
 
 
 @contextmanager
-def reading(engine: Engine) -> Iterator[Reader]:
-    """A Reader for the length of the block. Raises the driver's errors; see `store.translated`."""
-    with transaction(engine) as driver:
+def reading(source: Source) -> Iterator[Reader]:
+    """A Reader for the length of the block. Raises the driver's errors; see `postgres.translated`."""
+    with transaction(source) as driver:
         yield Reader(driver)

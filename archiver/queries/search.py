@@ -19,7 +19,7 @@ from typing import NamedTuple, cast
 from archiver.queries.criteria import Bind, Criterion, odd_values
 from archiver.queries.partitions import PARTITIONS, spans
 from archiver.queries.reader import BATCH, Reader, Row
-from archiver.tables import search_index
+from archiver.schema import search_index
 
 ODD = "$json"  # the name under which `rest` keeps what jsonb cannot hold: archiver.logs.exact.RAW
 FEW = 500  # lines that are sorted in one go

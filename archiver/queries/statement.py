@@ -9,10 +9,9 @@ from datetime import timedelta
 from typing import NamedTuple, cast
 
 import psycopg
-from sqlalchemy import Engine
 
 from archiver.errors import OperatorError
-from archiver.queries.reader import BATCH, Value, adapted, transaction
+from archiver.queries.reader import BATCH, Source, Value, adapted, transaction
 
 # What a cursor on the server can be declared for. Anything else (SHOW, EXPLAIN) has a short answer.
 _BEFORE = r"(?:\s|\(|--[^\n]*\n|/\*.*?\*/)*"
@@ -35,7 +34,7 @@ class Answer(NamedTuple):
 
 
 @contextmanager
-def statement(engine: Engine, text: str, timeout: timedelta) -> Iterator[Answer]:
+def statement(source: Source, text: str, timeout: timedelta) -> Iterator[Answer]:
     """Run one statement that reads, with the search path on schema reporting; it may take `timeout` to answer.
 
     Raises StatementRefused, also while the rows are read.
@@ -46,7 +45,7 @@ def statement(engine: Engine, text: str, timeout: timedelta) -> Iterator[Answer]
         raise StatementRefused("COPY is none of the statements that can be run here: SELECT it, with --csv")
     milliseconds = max(1, int(timeout.total_seconds() * 1000))
     try:
-        with transaction(engine, search_path="reporting", statement_timeout=str(milliseconds)) as driver:
+        with transaction(source, search_path="reporting", statement_timeout=str(milliseconds)) as driver:
             yield from _answered(driver, text)
     except psycopg.Error as exc:
         if exc.sqlstate is None and isinstance(exc, psycopg.ProgrammingError):

@@ -1,7 +1,8 @@
 """The only SQL of the passes: COPY and upsert, leases, checkpoints, the login hold, the schema's version."""
 
+from archiver.postgres import DatabaseInterrupted
 from archiver.store.distribution import distribute
-from archiver.store.engine import DatabaseInterrupted, connect, translated
+from archiver.store.engine import connect, translated
 from archiver.store.erasure import CannotErase, Erasure, Found
 from archiver.store.leases import Lease, Leases
 from archiver.store.outdated import Gone, Policy, Pruned

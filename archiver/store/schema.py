@@ -5,14 +5,12 @@ from __future__ import annotations
 import io
 import threading
 import time
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 
-from archiver import tables
+from archiver import schema, tables
 from archiver.errors import SchemaMismatch, TryLater
 from archiver.store.distribution import distribute
 from archiver.store.engine import translated
@@ -28,31 +26,13 @@ PAUSE = 1.0
 PATIENCE = 600.0  # seconds
 
 
-def _folder() -> Path:
-    """The migrations: inside the package in a wheel, beside it in a checkout."""
-    inside = Path(tables.__file__).parent / "migrations"
-    return inside if inside.is_dir() else inside.parent.parent / "migrations"
-
-
 def _alembic() -> Config:
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(_folder()).replace("%", "%%"))
+    config.set_main_option("script_location", str(schema.folder()).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     return config
-
-
-@cache
-def revisions() -> tuple[str, ...]:
-    """Those that this version knows, oldest first: a chain whose files are named after them. Read from the names, for
-    every command asks, and Alembic takes as long to import as a command may take to answer."""
-    return tuple(sorted(file.name[:4] for file in (_folder() / "versions").glob("[0-9][0-9][0-9][0-9]_*.py")))
-
-
-def newest() -> str:
-    """The revision that this version of the archiver works with."""
-    return revisions()[-1]
 
 
 def current(engine: Engine) -> str | None:
@@ -71,8 +51,8 @@ def migrate(engine: Engine, revision: str = "head") -> tuple[str | None, str | N
     Where there is nothing to do, nothing is tried: the archiver's writer may not even `CREATE SCHEMA IF NOT EXISTS`.
     """
     before = current(engine)
-    _refuse_newer(before)
-    if before == (newest() if revision == "head" else revision):
+    schema.refuse_newer(before)
+    if before == (schema.newest() if revision == "head" else revision):
         return before, before
 
     _refuse_stranger(engine, before)
@@ -126,20 +106,7 @@ def migration_sql() -> str:
 
 def require(engine: Engine) -> None:
     """Raises SchemaMismatch where the database's schema is not the newest one that this version knows."""
-    have = current(engine)
-    _refuse_newer(have)
-    if have is None:
-        raise SchemaMismatch("the database holds no archive yet: run `archiver migrate`")
-    if have != newest():
-        raise SchemaMismatch(f"the database's schema is {have}, this version needs {newest()}: run `archiver migrate`")
-
-
-def _refuse_newer(have: str | None) -> None:
-    if have is not None and have not in revisions():
-        raise SchemaMismatch(
-            f"the database's schema is {have}, which this version of the archiver does not know ({newest()} is its"
-            " newest): install the version that made it, or a newer one"
-        )
+    schema.require(current(engine))
 
 
 def _refuse_stranger(engine: Engine, have: str | None) -> None:
@@ -154,6 +121,6 @@ def _refuse_stranger(engine: Engine, have: str | None) -> None:
         ).one_or_none()
     if stranger is not None:
         raise SchemaMismatch(
-            f"the database's schema is {have or 'empty'}, this version needs {newest()}; role {stranger.me!r} may not"
-            f" change it: run `archiver migrate` as its owner, {stranger.owner!r}"
+            f"the database's schema is {have or 'empty'}, this version needs {schema.newest()}; role {stranger.me!r}"
+            f" may not change it: run `archiver migrate` as its owner, {stranger.owner!r}"
         )

@@ -17,8 +17,8 @@ from psycopg import sql
 from sqlalchemy import Engine, text
 
 from archiver.logs import FIELDS
+from archiver.schema import search_index
 from archiver.store.engine import translated
-from archiver.tables import search_index
 
 # One process builds at a time. The lock is kept by a transaction that does nothing else, and so needs no session.
 _LOCK = 7_226_172_913

@@ -15,8 +15,9 @@ from archiver.config import Flow
 from archiver.errors import ArchiverError
 from archiver.logs import canonical, micros
 from archiver.messages import VERSION
+from archiver.postgres import DatabaseFull
 from archiver.store.daemons import Presence
-from archiver.store.engine import DatabaseFull, translated
+from archiver.store.engine import translated
 from archiver.store.hold import LoginHold
 from archiver.store.leases import Lease, Leases
 from archiver.store.mending import Mending

@@ -24,8 +24,8 @@ import pytest
 from archiver.archive import archive_flow
 from archiver.detail import unpack
 from archiver.errors import ArchiverError, DatabaseUnavailable
+from archiver.postgres import DatabaseInterrupted
 from archiver.store import Store, connect
-from archiver.store.engine import DatabaseInterrupted
 from tests.faults.crashes import POINTS, killed_at_each_point, side_by_side
 from tests.faults.mortal import Mortals
 from tests.faults.proxy import UP, BlackHole, CommitCut, Cut, Delay, Drip, Proxy, Refuse, Reset, Toxic

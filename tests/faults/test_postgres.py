@@ -25,9 +25,11 @@ from archiver.archive import archive_flow
 from archiver.demo.faults import Call
 from archiver.errors import ArchiverError, DatabaseUnavailable, LeaseLost, SchemaMismatch
 from archiver.logs import LogType, parse_run
+from archiver.postgres import DatabaseFull, DatabaseInterrupted
+from archiver.schema import newest
 from archiver.store import Store, connect, migrate, require
-from archiver.store.engine import DatabaseFull, DatabaseInterrupted, translated
-from archiver.store.schema import current, newest
+from archiver.store.engine import translated
+from archiver.store.schema import current
 from tests.faults.proxy import BlackHole, Proxy
 from tests.faults.scene import Scene
 from tests.faults.server import Postgres, server

@@ -22,8 +22,8 @@ from archiver.archive.poll import _Pass
 from archiver.demo.faults import ABSENT, Body, Call, DepthLimit, Field, LimitIgnored, PageIgnored, Status
 from archiver.errors import LeaseLost, PageUnreadable
 from archiver.logs import LogType, parse_run
+from archiver.postgres import DatabaseInterrupted
 from archiver.store import Store, Writer, connect, ledger
-from archiver.store.engine import DatabaseInterrupted
 from archiver.window import Answer, Mark, Outcome, Walk
 from tests.faults.crashes import POINTS, killed_at_each_point
 from tests.faults.mortal import SIDES, Mortals

@@ -16,8 +16,9 @@ import pytest
 
 from archiver import embedded
 from archiver.demo.world import World
+from archiver.schema import newest
 from archiver.store import connect, migrate
-from archiver.store.schema import current, newest
+from archiver.store.schema import current
 from tests.conftest import QUICK
 from tests.system.story import small_flows, told
 

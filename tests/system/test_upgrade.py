@@ -17,8 +17,8 @@ import psycopg
 import pytest
 
 from archiver.demo.world import World
+from archiver.schema import newest
 from archiver.store import connect, migrate
-from archiver.store.schema import newest
 from tests.system.story import Story, small_flows, told
 
 LEFT = Path(__file__).parent / "archive-0.1.0.sql"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from archiver.config import Flow
 from archiver.logs import Line, Row, dump_exact, parse_line, parse_run, render
-from archiver.store import Put, Sheet, Store, glanced, sheet_of
+from archiver.store import OfRun, Put, Sheet, Store, glanced, sheet_of
 from archiver.store.copied import line_of, text_of, texts_of
 from tests.test_archive import line_log, main_log
 from tests.test_logs import alike, rows
@@ -100,7 +100,7 @@ def test_a_run_that_is_not_fresh_after_all_loses_nothing(store: Store, database:
 
     def put(rows: list[Row], *, fresh: bool) -> Put:
         with store.writing(lease) as writer:
-            return writer.put_sheet(sheet_of(rows), RUN, fresh=fresh)
+            return writer.put_sheets([OfRun(RUN, sheet_of(rows), fresh)])[0]
 
     with store.writing(lease) as writer:
         writer.put_runs([run])
@@ -109,8 +109,9 @@ def test_a_run_that_is_not_fresh_after_all_loses_nothing(store: Store, database:
     assert put([*page[10:], changed], fresh=True) == Put(10, 1)
     assert put([*page[:5], changed, *page[6:]], fresh=False) == Put()
     with store.writing(lease) as writer:
-        assert writer.put_sheet(glanced([*page[:5], changed, *page[6:]]), RUN) == Put()
-        assert writer.put_sheet(glanced([*page[:6], page[6] | {"state": 2}, page[7] | {"status": 4}]), RUN) == Put(0, 2)
+        assert writer.put_sheets([OfRun(RUN, glanced([*page[:5], changed, *page[6:]]))]) == [Put()]
+        more = glanced([*page[:6], page[6] | {"state": 2}, page[7] | {"status": 4}])
+        assert writer.put_sheets([OfRun(RUN, more)]) == [Put(0, 2)]
     with psycopg.connect(database) as connection:
         found = connection.execute(
             "SELECT count(*), count(DISTINCT log_id), count(*) FILTER (WHERE status = 3) FROM archive.line"

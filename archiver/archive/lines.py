@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from archiver.archive.turn import Turn
 from archiver.errors import ArchiverError, PageUnreadable, RequestRefused, SourceUnavailable
 from archiver.logs import LogType, Page, Row
-from archiver.store import Put, Sheet, Visit, Writer, glanced, sheet_of
+from archiver.store import OfRun, Put, Sheet, Visit, Writer, glanced, sheet_of
 from archiver.window import Ask, Listed, Sweep
 
 BATCH = 3000  # lines of a transaction, or a page more
@@ -37,11 +37,12 @@ class Then:
     wait: float | None
 
 
-def conclude(turn: Turn, writer: Writer, visit: Visit, then: Then, count: int | None) -> None:
-    """The lines are all there: want the files that they and the run have, and let the run settle, or seal it."""
-    writer.want_details([visit.log_id], turn.flow.details)
-    writer.move(visit.log_id, then.state, then.wait, source_lines=count)
-    turn.report.sealed += then.state == "sealed"
+def conclude(turn: Turn, writer: Writer, counts: Mapping[int, int | None], then: Then) -> None:
+    """The lines of these runs are all there, as many as the source counts, if it does: want the files that they and
+    the runs have, and let the runs settle, or seal them."""
+    writer.want_details(counts.keys(), turn.flow.details)
+    writer.conclude(counts, then.state, then.wait)
+    turn.report.sealed += len(counts) if then.state == "sealed" else 0
 
 
 def pause(visits: int, first: float = 20.0, longest: float = 3600.0) -> float:
@@ -85,6 +86,21 @@ class _Reading:
         """The next page, if it may be asked for now."""
         asks = self.sweep.asks(self.asked - self.sweep.done + 1)
         return asks[-1] if asks and asks[-1].page > self.asked else None
+
+    @property
+    def run(self) -> tuple[int, str, str]:
+        return self.visit.log_id, self.visit.run_id or "", self.visit.created
+
+    @property
+    def is_unsteady(self) -> bool:
+        """Whether it was read to the end as often as it may be, for now."""
+        return self.sweep.ended and self.sweep.again().exhausted
+
+    def progress(self) -> dict[str, Any] | None:
+        """From where another pass would go on, where all is not proven."""
+        if self.is_unsteady:
+            return None
+        return (self.sweep.again() if self.sweep.ended else self.sweep).to_json()
 
     def again(self) -> None:
         """All was read, and that does not prove it: once more."""
@@ -193,30 +209,31 @@ class _Reader:
         answers whether there was anything."""
         some = [one for one in self._readings if one.sheet.ids or one.sweep.ended]
         for one in some:
-            one.sheet.settle(one.visit.run_id or "", one.visit.created)
+            one.sheet.settle(one.run[1], one.run[2])
         if some:
             self._turn.store.partitions.ensure(set().union(*(one.sheet.months for one in some)))
             with self._turn.store.writing(self._turn.lease) as writer:
-                done = [(one, *self._put(writer, one)) for one in some]
-            for reading, put, proven in done:
-                self._saved(reading, put, proven=proven)
+                puts, proven = self._write(writer, some)
+            for reading, put in zip(some, puts, strict=True):
+                self._saved(reading, put, proven=reading.visit.log_id in proven)
         self._unsaved, self._saved_at = 0, time.monotonic()
         return bool(some)
 
-    def _put(self, writer: Writer, reading: _Reading) -> tuple[Put, bool]:
-        visit, sweep, put = reading.visit, reading.sweep, Put()
-        if reading.sheet.ids:
-            run = (visit.log_id, visit.run_id or "", visit.created)
-            put = writer.put_sheet(reading.sheet, run, fresh=reading.fresh)
-        proven = sweep.ended and sweep.certified(writer.line_total(visit.log_id))
-        if proven:
-            conclude(self._turn, writer, visit, self._then, sweep.last)
-        elif sweep.ended and sweep.again().exhausted:
-            writer.save_sweep(visit.log_id, None)
-            writer.postpone(visit.log_id, pause(visit.visits), _UNSTEADY)
-        else:
-            writer.save_sweep(visit.log_id, (sweep.again() if sweep.ended else sweep).to_json())
-        return put, proven
+    def _write(self, writer: Writer, some: Sequence[_Reading]) -> tuple[list[Put], Collection[int]]:
+        """What became of the lines of each run, and the log ids of the runs whose lines are proven to be all there."""
+        puts = writer.put_sheets([OfRun(one.run, one.sheet, one.fresh) for one in some])
+        ended = [one for one in some if one.sweep.ended]
+        totals = writer.line_totals([one.visit.log_id for one in ended])
+        counts = {
+            one.visit.log_id: one.sweep.last for one in ended if one.sweep.certified(totals.get(one.visit.log_id, -1))
+        }
+        conclude(self._turn, writer, counts, self._then)
+        others = [one for one in some if one.visit.log_id not in counts]
+        writer.save_sweeps({one.visit.log_id: one.progress() for one in others})
+        for one in others:
+            if one.is_unsteady:
+                writer.postpone(one.visit.log_id, pause(one.visit.visits), _UNSTEADY)
+        return puts, counts.keys()
 
     def _saved(self, reading: _Reading, put: Put, *, proven: bool) -> None:
         self._turn.report.count_lines(put)

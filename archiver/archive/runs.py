@@ -75,7 +75,7 @@ def follow(turn: Turn, visit: Visit) -> None:
     """An open run: has it finished? Given up as lost when it is not listed twice in a row, as stuck after a week."""
     if visit.run_id is None:
         with turn.store.writing(turn.lease) as writer:
-            writer.move(visit.log_id, "lost", None)
+            writer.move([visit.log_id], "lost", None)
         turn.report.errors.append(f"run with log id {visit.log_id} has no execution id: it cannot be followed")
         return
     run = reread(turn, visit)
@@ -84,11 +84,11 @@ def follow(turn: Turn, visit: Visit) -> None:
         return
     with turn.store.writing(turn.lease) as writer:
         if run is None and visit.error == NOT_LISTED:
-            writer.move(visit.log_id, "lost", None)
+            writer.move([visit.log_id], "lost", None)
         elif run is None:
             writer.postpone(visit.log_id, 60.0, NOT_LISTED)
         elif visit.age > STUCK and visit.archive_state != "stuck":
-            writer.move(visit.log_id, "stuck", DAY)
+            writer.move([visit.log_id], "stuck", DAY)
         else:
             stuck = visit.archive_state == "stuck"
             writer.postpone(visit.log_id, DAY if stuck else pause(visit.visits), None)
@@ -108,7 +108,7 @@ def fetch_lines(turn: Turn) -> bool:
                 continue
             turn.breathe()
             with turn.store.writing(turn.lease) as writer:
-                conclude(turn, writer, visit, then, None)
+                conclude(turn, writer, {visit.log_id: None}, then)
 
     read_lines(turn, with_lines(), then)
     return any_due
@@ -127,7 +127,7 @@ def settle(turn: Turn, visit: Visit) -> None:
         read_lines(turn, [visit], then)
         return
     with turn.store.writing(turn.lease) as writer:
-        conclude(turn, writer, visit, then, visit.source_line_count)
+        conclude(turn, writer, {visit.log_id: visit.source_line_count}, then)
 
 
 def _has_lines(turn: Turn, visit: Visit) -> bool:

@@ -60,8 +60,16 @@ def configure_logging(settings: Logging, *, debug: bool = False) -> None:
     )
 
 
+def log_if_asked(settings: Logging, *, debug: bool) -> None:
+    """The log of a command that does what the daemon does, and tells itself what came of it: none, without `debug`."""
+    if debug:
+        configure_logging(settings, debug=True)
+    else:
+        no_logging()
+
+
 def no_logging() -> None:
-    """For a command that tells everything itself when it ends: else structlog would print to standard output."""
+    """Without this, structlog would print to standard output."""
     structlog.configure(processors=[_dropped], cache_logger_on_first_use=False)
 
 

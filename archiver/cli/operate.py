@@ -165,15 +165,12 @@ def sync(
     archive stands.
     """
     from archiver import daemon
-    from archiver.cli.log import configure_logging, no_logging
+    from archiver.cli.log import log_if_asked
 
     call = call_of(context)
     config = call.config()
     config.require_flows()
-    if call.debug:
-        configure_logging(config.logging, debug=True)
-    else:
-        no_logging()
+    log_if_asked(config.logging, debug=call.debug)
     wanted = configured_flows(config, flows or ())
     with stoppable() as stop, daemon.opened(config) as place, progress_shown() as progress:
         reports = daemon.sync(place, wanted, progress=progress, stopping=lambda: bool(stop))

@@ -63,10 +63,12 @@ def verify(
     Exit status 1 where anything is wrong that nobody has accepted.
     """
     from archiver import daemon
+    from archiver.cli.log import log_if_asked
     from archiver.verify import Scope
 
     call = call_of(context)
     config = call.any_config() if alone else call.config()
+    log_if_asked(config.logging, debug=call.debug)
     names = [*(flows or ()), *(flow or ())]
     scope = Scope(span_of(since, "", call.now)[0], _share(sample))
     if alone and repair:

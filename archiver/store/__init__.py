@@ -5,6 +5,7 @@ from archiver.store.distribution import distribute
 from archiver.store.engine import connect, translated
 from archiver.store.erasure import CannotErase, Erasure, Found
 from archiver.store.leases import Lease, Leases
+from archiver.store.lines import OfRun
 from archiver.store.outdated import Gone, Policy, Pruned
 from archiver.store.retention import Retention
 from archiver.store.rows import Put
@@ -22,6 +23,7 @@ __all__ = [
     "Gone",
     "Lease",
     "Leases",
+    "OfRun",
     "Policy",
     "Pruned",
     "Put",

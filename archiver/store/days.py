@@ -12,7 +12,7 @@ daemons whose configurations differ cut the same days. `rezone` changes it, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import psycopg
 from psycopg import sql
@@ -49,9 +49,14 @@ _RECOUNT = sql.SQL(f"""
     ON CONFLICT (flow_key, day) DO UPDATE SET {_ANEW}
 """)
 _ADD_LINES = sql.SQL("""
-    UPDATE archive.flow_day SET lines = lines + %(lines)s, failed_lines = failed_lines + %(failed)s,
-        writes = writes + 1
-    WHERE flow_key = %(flow_key)s AND day = (%(created)s::timestamptz AT TIME ZONE %(zone)s)::date
+    UPDATE archive.flow_day d SET lines = d.lines + more.lines, failed_lines = d.failed_lines + more.failed,
+        writes = d.writes + 1
+    FROM (
+        SELECT (moment AT TIME ZONE %(zone)s)::date AS day, sum(lines) AS lines, sum(failed) AS failed
+        FROM unnest(%(moments)s::timestamptz[], %(lines)s::bigint[], %(failed)s::bigint[]) AS one(moment, lines, failed)
+        GROUP BY 1
+    ) more
+    WHERE d.flow_key = %(flow_key)s AND d.day = more.day
 """)
 _LOCK = text("SELECT FROM archive.checkpoint WHERE flow_key = :flow_key FOR NO KEY UPDATE")
 _CLEAR = text(f"""
@@ -73,9 +78,11 @@ def recount(cursor: Cursor, flow_key: int, zone: str, moments: Iterable[str]) ->
     cursor.execute(_RECOUNT, {"flow_key": flow_key, "zone": zone, "moments": list(moments)})
 
 
-def add_lines(cursor: Cursor, flow_key: int, zone: str, created: str, *, lines: int, failed: int) -> None:
-    """So many more lines, and failed ones, of a run that began at `created`."""
-    bind = {"flow_key": flow_key, "zone": zone, "created": created, "lines": lines, "failed": failed}
+def add_lines(
+    cursor: Cursor, flow_key: int, zone: str, moments: Sequence[str], *, lines: Sequence[int], failed: Sequence[int]
+) -> None:
+    """So many more lines, and failed ones, of runs that began at these moments."""
+    bind = {"flow_key": flow_key, "zone": zone, "moments": moments, "lines": lines, "failed": failed}
     cursor.execute(_ADD_LINES, bind)
 
 

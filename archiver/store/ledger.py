@@ -7,17 +7,16 @@ is read again, late or changed moves the counts by exactly what it changes.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any, NamedTuple, cast
 
-import psycopg
 from psycopg import sql
 
 from archiver.logs import Line, LogType, Run, Step, dump_exact, render
 from archiver.messages import message_of
 from archiver.store import days, errors
 from archiver.store.bar import Bar
-from archiver.store.copied import line_of, text_of
+from archiver.store.copied import text_of
 from archiver.store.errors import FAILED, Hit
 from archiver.store.rows import (
     LINES,
@@ -31,8 +30,6 @@ from archiver.store.rows import (
     run_tuple,
     step_tuple,
 )
-from archiver.store.search_fields import note_fields
-from archiver.store.sheets import Sheet, sheet_of_lines
 
 Log = Run | Step | Line
 Place = tuple[int, int]  # log type and id
@@ -53,12 +50,11 @@ class Before(NamedTuple):
 
 
 class Written(NamedTuple):
-    """What became of some rows: the ids of those that were written, and the numbers of the others."""
+    """What became of some rows: the ids of those that were written, and of those that Postgres refused."""
 
-    ids: Collection[int]
-    new: int
-    changed: int
-    refused: int
+    new: Collection[int] = ()
+    changed: Collection[int] = ()
+    refused: Collection[int] = ()
 
 
 class Logs(NamedTuple):
@@ -177,7 +173,8 @@ class Ledger:
         began = [str(run.created) for run in news.values()] + [have[one].moment for one in have.keys() & news.keys()]
         days.recount(self._cursor, self._flow_key, self._zone, self._bar.counted(began))
         errors.move(self._cursor, self._flow_key, moves.gone, moves.come)
-        return Put(put_runs.new, put_runs.changed, refused + put_runs.refused + put_steps.refused)
+        refused += len(put_runs.refused) + len(put_steps.refused)
+        return Put(len(put_runs.new), len(put_runs.changed), refused)
 
     def _distinct(self, runs: Iterable[Run]) -> tuple[dict[int, Run], int]:
         """By id, the most advanced of each; and how many went into quarantine, for want of a usable id or time."""
@@ -189,67 +186,6 @@ class Ledger:
             elif run.log_id not in distinct or rank(run.state) >= rank(distinct[run.log_id].state):
                 distinct[run.log_id] = run
         return distinct, refused
-
-    # --- lines ---
-
-    def put_lines(self, lines: Iterable[Line], run: tuple[int, str, str]) -> Put:
-        """Store lines of a run, given as (log id, run id, created). A line without a usable time takes the run's."""
-        return self.put_sheet(sheet_of_lines(lines), run)
-
-    def put_sheet(self, sheet: Sheet, run: tuple[int, str, str], *, fresh: bool = False) -> Put:
-        """The same for lines as a page has them. `fresh`: none of the run was stored before, so that it need not be
-        asked which are; where that is not true, it is asked after all."""
-        run_log_id, run_id, created = run
-        refused = 0
-        for line in sheet.loose:
-            if line.log_id is None:
-                refused += self.quarantine(LogType.LINE, line.src_hash, run_log_id, line, "it has no usable id")
-        sheet.settle(run_id, created)
-        barred = self._bar.lines(self._cursor, run_log_id, sheet.hashes.keys())
-        wanted = sheet.hashes.keys() - barred if barred else sheet.hashes.keys()
-        try:
-            put = self._put_news(sheet, run_log_id, created, wanted, {}) if fresh else None
-        except psycopg.errors.UniqueViolation:
-            put = None
-        if put is None:
-            put = self._put_news(sheet, run_log_id, created, wanted, self._lines_before(sheet, wanted))
-        return put._replace(refused=put.refused + refused)
-
-    def _put_news(
-        self, sheet: Sheet, run_log_id: int, created: str, wanted: Collection[int], have: Mapping[int, Before]
-    ) -> Put:
-        """Write what is new or has changed of the lines that are wanted."""
-        hashes = sheet.hashes
-        news = [one for one in wanted if one not in have or have[one].src_hash != hashes[one]]
-        if not news:
-            return Put()
-        sheet.read(news)
-        line = cache(lambda one: line_of(sheet.texts[one]))
-        failed = [line(one) for one in news if one in sheet.failed]
-        moves = Moves(self._messages((), (), failed))
-        for one in failed:
-            moves.look(LogType.LINE, one, one.created, one.original_filename_uuid)
-        texts = {one: sheet.texts[one] for one in news}
-        put = self._put(Logs(LogType.LINE, texts, line, lambda _: run_log_id), have, moves)
-        note_fields(self._cursor, self._flow_key, sheet.names)
-        more_failed = sum(one in sheet.failed for one in put.ids)
-        more_failed -= sum(have[one].status == FAILED for one in put.ids if one in have)
-        self._count_lines(run_log_id, created, put, more_failed)
-        errors.move(self._cursor, self._flow_key, moves.gone, moves.come)
-        return Put(put.new, put.changed, put.refused)
-
-    def _count_lines(self, run_log_id: int, created: str, put: Written, failed: int) -> None:
-        if not put.new and not put.changed:
-            return
-        self._run(
-            "UPDATE archive.run SET line_count = line_count + %(new)s,"
-            " failed_line_count = failed_line_count + %(failed)s"
-            " WHERE flow_key = %(flow_key)s AND log_id = %(run)s",
-            new=put.new,
-            failed=failed,
-            run=run_log_id,
-        )
-        days.add_lines(self._cursor, self._flow_key, self._zone, created, lines=put.new, failed=failed)
 
     # --- what is there, and what comes ---
 
@@ -265,30 +201,6 @@ class Ledger:
             ids=list(log_ids),
         )
         return {row[0]: Before(*row[1:]) for row in rows}
-
-    def _lines_before(self, sheet: Sheet, log_ids: Collection[int]) -> dict[int, Before]:
-        """Lines as they are stored, by id, those that are unchanged with their hash alone. `created` never changes
-        (A2), so that it finds the partitions."""
-        if not log_ids:
-            return {}
-        stored = (
-            " FROM archive.line WHERE flow_key = %(flow_key)s AND log_id = ANY(%(ids)s)"
-            " AND created BETWEEN %(oldest)s AND %(newest)s"
-        )
-        times = {"oldest": min(sheet.times), "newest": max(sheet.times)}
-        rows = self._run(f"SELECT log_id, src_hash{stored}", ids=list(log_ids), **times)
-        hashes: dict[int, int] = dict(rows.fetchall())
-        have = {one: Before(was, None, None, None, "", "") for one, was in hashes.items() if was == sheet.hashes[one]}
-        if changed := [one for one in hashes if one not in have]:
-            # Most did not fail: only those that did are asked for the rest.
-            found = self._run(
-                "SELECT log_id, src_hash, state, status, error_key,"
-                f" CASE WHEN error_key IS NOT NULL THEN {errors.MOMENT} END, original_filename_uuid{stored}",
-                ids=changed,
-                **times,
-            )
-            have |= {row[0]: Before(*row[1:]) for row in found}
-        return have
 
     def _messages(self, runs: Iterable[Run], steps: Iterable[Step], lines: Iterable[Line]) -> dict[Place, str]:
         """The messages of those logs that failed: their own, else those of their files."""
@@ -384,10 +296,9 @@ class Ledger:
             batch.put(old)
         else:
             batch.put({**new, **old})
-        ids = [one for one in (*new, *old) if one not in refused]
-        moves.note(log_type, (log_of(one) for one in ids if one in have or one in keys), have)
-        changed = sum(one in old for one in ids) if old else 0
-        return Written(ids, len(ids) - changed, changed, len(refused))
+        put = Written(new.keys() - refused, old.keys() - refused, refused)
+        moves.note(log_type, (log_of(one) for one in (*put.new, *put.changed) if one in have or one in keys), have)
+        return put
 
     def quarantine(self, log_type: int, src_hash: int, run_log_id: int | None, log: Log, why: str) -> int:
         """Keep a row that cannot be stored, whole, with the reason; answers 1 if it was not there yet."""

@@ -25,6 +25,7 @@ RUN = (*COMMON, "extra")
 STEP = (*COMMON, "extra", "position", "run_log_id")
 LINE = Line._fields
 KEY = "error_key"  # of the few rows that have one
+REFUSALS = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded)
 TOGETHER = 150  # rows that are handed to libpq at once: some 100 kB
 
 # 3, finished, is the last of states, whatever numbers an Integrator may invent for others.
@@ -122,9 +123,17 @@ class Batch(NamedTuple):
     def insert(self, rows: Mapping[int, bytes]) -> None:
         """Insert rows. Raises UniqueViolation where one is there already, and has then written none; the transaction
         goes on."""
-        if rows:
+        if not rows:
+            return
+        ordered = sorted(rows.items())
+        try:
             with self.cursor.connection.transaction():
-                self._halve(sorted(rows.items()), self._insert)
+                self._insert(ordered)
+        except psycopg.errors.UniqueViolation:
+            raise
+        except REFUSALS:
+            with self.cursor.connection.transaction():  # all the halves or none
+                self._halve(ordered, self._insert)
 
     # Sorted by key, so that two writers do not meet in a deadlock and neighbours go into the same pages of the indexes.
 
@@ -134,7 +143,7 @@ class Batch(NamedTuple):
                 write(rows)
         except psycopg.errors.UniqueViolation:
             raise
-        except (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded) as exc:
+        except REFUSALS as exc:
             if len(rows) == 1:
                 # The server's own words may quote the row; its class and code do not.
                 self.refuse(rows[0][0], f"{type(exc).__name__} (SQLSTATE {exc.sqlstate})")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import psycopg
 
@@ -13,7 +13,7 @@ from archiver.logs import from_micros
 from archiver.messages import message_in_document, sample
 from archiver.store.bar import Bar
 from archiver.store.leases import Lease
-from archiver.store.ledger import Ledger
+from archiver.store.lines import LineLedger
 from archiver.store.rows import Cursor
 from archiver.window import Interval
 
@@ -24,7 +24,7 @@ def _json(value: Json) -> str | None:
     return None if value is None else json.dumps(value)
 
 
-class Writer(Ledger):
+class Writer(LineLedger):
     """What a pass may write. Made by `Store.writing`; lives as long as its transaction.
 
     What is learnt of the flow itself waits for the end, for one statement: every update is a new version of its row.
@@ -87,39 +87,49 @@ class Writer(Ledger):
 
     # --- the way of one run ---
 
-    def save_sweep(self, log_id: int, sweep: Json) -> None:
-        """How far the reading of a run's lines has come."""
-        self._run(
-            "UPDATE archive.run SET lines_walk = %(sweep)s WHERE flow_key = %(flow_key)s AND log_id = %(log_id)s",
-            sweep=_json(sweep),
-            log_id=log_id,
-        )
+    def save_sweeps(self, sweeps: Mapping[int, Json]) -> None:
+        """How far the reading of these runs' lines has come, by log id."""
+        if sweeps:
+            self._run(
+                "UPDATE archive.run r SET lines_walk = one.sweep::jsonb"
+                " FROM unnest(%(ids)s::bigint[], %(sweeps)s::text[]) AS one(id, sweep)"
+                " WHERE r.flow_key = %(flow_key)s AND r.log_id = one.id",
+                ids=list(sweeps),
+                sweeps=[_json(sweep) for sweep in sweeps.values()],
+            )
 
-    def line_total(self, log_id: int) -> int:
-        """Distinct lines of a run that are accounted for: stored, or in quarantine by name."""
-        return cast(
-            int,
-            self._one(
-                "SELECT line_count + (SELECT count(*) FROM archive.quarantine q WHERE q.flow_key = r.flow_key"
-                " AND q.log_type = 3 AND q.run_log_id = r.log_id) FROM archive.run r"
-                " WHERE flow_key = %(flow_key)s AND log_id = %(log_id)s",
-                log_id=log_id,
-            ),
+    def line_totals(self, log_ids: Collection[int]) -> dict[int, int]:
+        """Distinct lines of these runs that are accounted for: stored, or in quarantine by name."""
+        if not log_ids:
+            return {}
+        rows = self._run(
+            "SELECT log_id, line_count + (SELECT count(*) FROM archive.quarantine q WHERE q.flow_key = r.flow_key"
+            " AND q.log_type = 3 AND q.run_log_id = r.log_id) FROM archive.run r"
+            " WHERE flow_key = %(flow_key)s AND log_id = ANY(%(ids)s)",
+            ids=list(log_ids),
         )
+        return dict(rows.fetchall())
 
-    def move(self, log_id: int, state: str, wait: float | None, *, source_lines: int | None = None) -> None:
-        """Bring a run into an archive state; it is visited again after `wait` seconds, or never (None)."""
-        self._run(
-            "UPDATE archive.run SET archive_state = %(state)s, visit_at = now() + make_interval(secs => %(wait)s),"
-            " visits = CASE WHEN archive_state = %(state)s THEN visits + 1 ELSE 0 END, error = NULL,"
-            " source_line_count = coalesce(%(source_lines)s, source_line_count), lines_walk = NULL,"
-            " sealed_at = CASE WHEN %(state)s = 'sealed' THEN coalesce(sealed_at, now()) END"
-            " WHERE flow_key = %(flow_key)s AND log_id = %(log_id)s",
-            state=state,
-            wait=wait,
-            source_lines=source_lines,
-            log_id=log_id,
-        )
+    def move(self, log_ids: Collection[int], state: str, wait: float | None) -> None:
+        """Bring runs into an archive state; they are visited again after `wait` seconds, or never (None)."""
+        self.conclude(dict.fromkeys(log_ids), state, wait)
+
+    def conclude(self, source_lines: Mapping[int, int | None], state: str, wait: float | None) -> None:
+        """The same for runs, by log id, whose lines were read: so many, as the source says, if it does."""
+        if source_lines:
+            self._run(
+                "UPDATE archive.run r SET archive_state = %(state)s,"
+                " visit_at = now() + make_interval(secs => %(wait)s),"
+                " visits = CASE WHEN archive_state = %(state)s THEN visits + 1 ELSE 0 END, error = NULL,"
+                " source_line_count = coalesce(one.lines, source_line_count), lines_walk = NULL,"
+                " sealed_at = CASE WHEN %(state)s = 'sealed' THEN coalesce(sealed_at, now()) END"
+                " FROM unnest(%(ids)s::bigint[], %(lines)s::bigint[]) AS one(id, lines)"
+                " WHERE r.flow_key = %(flow_key)s AND r.log_id = one.id",
+                state=state,
+                wait=wait,
+                ids=list(source_lines),
+                lines=list(source_lines.values()),
+            )
 
     def postpone(self, log_id: int, wait: float, error: str | None) -> None:
         """Visit a run again later, in the state in which it is; progress stays."""

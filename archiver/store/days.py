@@ -38,11 +38,12 @@ _RECOUNT = sql.SQL(f"""
     INSERT INTO archive.flow_day (flow_key, day, {_COLUMNS}, writes)
     SELECT %(flow_key)s, touched.day, counted.*, 1
     FROM (
-        SELECT DISTINCT (moment AT TIME ZONE %(zone)s)::date AS day FROM unnest(%(moments)s::timestamptz[]) moment
+        SELECT DISTINCT day_zone, (moment AT TIME ZONE day_zone)::date AS day
+        FROM archive.flow CROSS JOIN unnest(%(moments)s::timestamptz[]) moment WHERE flow_key = %(flow_key)s
     ) touched
     CROSS JOIN LATERAL (
         SELECT {_COUNTS} FROM archive.run
-        WHERE flow_key = %(flow_key)s AND (created AT TIME ZONE %(zone)s)::date = touched.day
+        WHERE flow_key = %(flow_key)s AND (created AT TIME ZONE touched.day_zone)::date = touched.day
             AND created >= touched.day::timestamp AT TIME ZONE 'UTC' - interval '16 hours'
             AND created < touched.day::timestamp AT TIME ZONE 'UTC' + interval '40 hours'
     ) counted
@@ -52,9 +53,11 @@ _ADD_LINES = sql.SQL("""
     UPDATE archive.flow_day d SET lines = d.lines + more.lines, failed_lines = d.failed_lines + more.failed,
         writes = d.writes + 1
     FROM (
-        SELECT (moment AT TIME ZONE %(zone)s)::date AS day, sum(lines) AS lines, sum(failed) AS failed
-        FROM unnest(%(moments)s::timestamptz[], %(lines)s::bigint[], %(failed)s::bigint[]) AS one(moment, lines, failed)
-        GROUP BY 1
+        SELECT (moment AT TIME ZONE day_zone)::date AS day, sum(lines) AS lines, sum(failed) AS failed
+        FROM archive.flow
+        CROSS JOIN unnest(%(moments)s::timestamptz[], %(lines)s::bigint[], %(failed)s::bigint[])
+            AS one(moment, lines, failed)
+        WHERE flow_key = %(flow_key)s GROUP BY 1
     ) more
     WHERE d.flow_key = %(flow_key)s AND d.day = more.day
 """)
@@ -73,16 +76,16 @@ _FILL = text(f"""
 """)
 
 
-def recount(cursor: Cursor, flow_key: int, zone: str, moments: Iterable[str]) -> None:
+def recount(cursor: Cursor, flow_key: int, moments: Iterable[str]) -> None:
     """Count the days anew in which runs of these moments began; the runs are written already."""
-    cursor.execute(_RECOUNT, {"flow_key": flow_key, "zone": zone, "moments": list(moments)})
+    cursor.execute(_RECOUNT, {"flow_key": flow_key, "moments": list(moments)})
 
 
 def add_lines(
-    cursor: Cursor, flow_key: int, zone: str, moments: Sequence[str], *, lines: Sequence[int], failed: Sequence[int]
+    cursor: Cursor, flow_key: int, moments: Sequence[str], *, lines: Sequence[int], failed: Sequence[int]
 ) -> None:
     """So many more lines, and failed ones, of runs that began at these moments."""
-    bind = {"flow_key": flow_key, "zone": zone, "moments": moments, "lines": lines, "failed": failed}
+    bind = {"flow_key": flow_key, "moments": moments, "lines": lines, "failed": failed}
     cursor.execute(_ADD_LINES, bind)
 
 

@@ -7,7 +7,6 @@ is read again, late or changed moves the counts by exactly what it changes.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from functools import cached_property
 from typing import Any, NamedTuple, cast
 
 from psycopg import sql
@@ -122,11 +121,6 @@ class Ledger:
         """All rows of a statement on this flow (`%(flow_key)s`): for answers that are small by their nature."""
         return self._run(statement, **bind).fetchall()
 
-    @cached_property
-    def _zone(self) -> str:
-        """In which the flow's days are cut. Read after the lock is had, under which alone it changes."""
-        return cast(str, self._one("SELECT day_zone FROM archive.flow WHERE flow_key = %(flow_key)s"))
-
     # --- runs and steps ---
 
     def known(self, log_ids: Collection[int]) -> set[int]:
@@ -171,7 +165,7 @@ class Ledger:
             Logs(LogType.SUB, step_texts, of_steps.__getitem__, owner.__getitem__), steps_before, moves
         )
         began = [str(run.created) for run in news.values()] + [have[one].moment for one in have.keys() & news.keys()]
-        days.recount(self._cursor, self._flow_key, self._zone, self._bar.counted(began))
+        days.recount(self._cursor, self._flow_key, self._bar.counted(began))
         errors.move(self._cursor, self._flow_key, moves.gone, moves.come)
         refused += len(put_runs.refused) + len(put_steps.refused)
         return Put(len(put_runs.new), len(put_runs.changed), refused)

@@ -112,7 +112,7 @@ class LineLedger(Ledger):
                 failures=failures,
             )
             moments = [run[2] for run in touched]
-            days.add_lines(self._cursor, self._flow_key, self._zone, moments, lines=lines, failed=failures)
+            days.add_lines(self._cursor, self._flow_key, moments, lines=lines, failed=failures)
         return [Put(new[log_id], changed[log_id], refused[log_id]) for log_id, _, _ in runs]
 
     def _lines_before(self, sheets: Sequence[Sheet], wanted: Collection[int]) -> dict[int, Before]:

@@ -110,6 +110,6 @@ class Mending(Writer):
                 run_id=run_id,
                 id=run_log_id,
             )
-        days.recount(self._cursor, self._flow_key, self._zone, self._bar.counted([created]))
+        days.recount(self._cursor, self._flow_key, self._bar.counted([created]))
         if whole:
             errors.recount(self._cursor, self._flow_key, run_log_id, run_id)

@@ -28,6 +28,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from statistics import linear_regression
 from urllib.parse import urlsplit
 
 import psycopg
@@ -259,13 +260,18 @@ class Daemon:
         self.samples.append((time.monotonic(), size, files))
 
     def growth(self) -> str:
-        """How memory and open files of the last life went, its first minute left out."""
-        steady = [one for one in self.samples if one[0] > self.samples[0][0] + 60]
-        if len(steady) < 2:
+        """How memory and open files of the last life went. What it needs once is had after half of it: the slope is
+        that of the second half, by least squares."""
+        times, sizes, files = zip(*self.samples, strict=True)
+        minutes, middle = (times[-1] - times[0]) / 60, len(times) // 2
+        if minutes < 2:
             return "the last life was too short to tell of growth"
-        hours = (steady[-1][0] - steady[0][0]) / 3600
-        slope, files = (steady[-1][1] - steady[0][1]) / max(hours, 1e-9), [one[2] for one in steady]
-        return f"the last life, {hours * 60:.0f} min: {slope:+.1f} MiB an hour, {min(files)} to {max(files)} open files"
+        slope = linear_regression([at / 3600 for at in times[middle:]], sizes[middle:]).slope
+        tenths = " ".join(f"{sizes[len(sizes) * part // 10]:.0f}" for part in range(10))
+        return (
+            f"the last life, {minutes:.0f} min: {tenths} {sizes[-1]:.0f} MiB by its tenths, {slope:+.1f} MiB an hour in"
+            f" its second half, {min(files)} to {max(files)} open files"
+        )
 
     def _last_life(self) -> str:
         return (self._story.folder / "daemon.log").read_text().rpartition("--- killed ---")[2]

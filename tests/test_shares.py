@@ -125,7 +125,7 @@ def test_two_daemons_send_no_more_than_one_may_and_take_over(postgres: str, data
     """Real processes: the rate holds over both, flows are shared, and after a kill -9 the other goes on alone, as soon
     as the leases are up. `status` says who works on what."""
     rate = 12
-    flows = small_flows("price", "stock", "order", runs=300, lines=10)
+    flows = small_flows("price", "stock", "order", runs=500, lines=10)
     with told(tmp_path, database, flows=flows) as story:
         story.settings = {"requests_per_second": rate}
         story.configure()
@@ -144,25 +144,30 @@ def test_two_daemons_send_no_more_than_one_may_and_take_over(postgres: str, data
                 return held == {str(one.pid), str(two.pid)}
 
             _wait(both_have_worked)
-            _wait(lambda: f":{one.pid}" in story.run("status").stdout)
+            _wait(lambda: any(f":{some.pid}" in story.run("status").stdout for some in (one, two)))
+            stopped: list[subprocess.Popen[str]] = []
 
-            def stopped_with_a_lease() -> bool:
-                one.send_signal(signal.SIGSTOP)
-                if story.query(HELD.format(one.pid)):
-                    return True
-                one.send_signal(signal.SIGCONT)
+            def one_is_stopped_with_a_lease() -> bool:
+                for some in (one, two):
+                    some.send_signal(signal.SIGSTOP)
+                    if story.query(HELD.format(some.pid)):
+                        stopped.append(some)
+                        return True
+                    some.send_signal(signal.SIGCONT)
                 return False
 
-            _wait(stopped_with_a_lease)
-            one.send_signal(signal.SIGKILL)
-            one.wait()
-            left = story.query(HELD.format(one.pid))
+            _wait(one_is_stopped_with_a_lease)
+            (killed,) = stopped
+            other = two if killed is one else one
+            killed.send_signal(signal.SIGKILL)
+            killed.wait()
+            left = story.query(HELD.format(killed.pid))
             assert left
             _wait(lambda: all(story.query(FENCE.format(key))[0][0] > fence for key, fence, _ in left))
             ((late,),) = story.query(f"SELECT extract(epoch FROM clock_timestamp() - '{max(row[2] for row in left)}')")
             assert 0 <= late < 10  # not before the leases are up, and soon after
-            _wait(lambda: f":{two.pid}" in story.run("status").stdout)
-            _wait(lambda: {row[0].split(":")[1] for row in story.query(OWNERS)} == {str(two.pid)})
+            _wait(lambda: f":{other.pid}" in story.run("status").stdout)
+            _wait(lambda: {row[0].split(":")[1] for row in story.query(OWNERS)} == {str(other.pid)})
             _wait(lambda: story.query(FRACTIONS) == [(1.0,)])
             story.settings = {"requests_per_second": 1000}  # the daemon takes it over, and catches up
             story.configure()

@@ -5,6 +5,7 @@ Exit status 1 where something failed. What cannot be installed here is skipped, 
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import os
 import sys
@@ -15,7 +16,7 @@ from archiver import embedded
 from tests.real.place import Failed, Place, Skipped, run
 
 PROBES = (
-    *("psql", "pgbouncer", "jdbc", "odbc", "frames", "dbt", "duckdb", "superset", "browser"),
+    *("psql", "pgbouncer", "jdbc", "odbc", "frames", "dbt", "duckdb", "s3", "superset", "browser"),
     *("image", "hosts", "manifests"),
 )
 HOME = Path(os.environ.get("ARCHIVER_REAL_HOME", "build/real")).absolute()
@@ -23,8 +24,13 @@ ROLE = "bi_reader"
 DAYS = "7"
 
 
-def main(names: list[str]) -> int:
-    """Run the probes of these names, or all."""
+def main() -> int:
+    """Run the probes that are named, or all."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(PROBES)}; else all of them")
+    names: list[str] = parser.parse_args().names
+    if unknown := set(names).difference(PROBES):
+        parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(PROBES)}")
     HOME.mkdir(parents=True, exist_ok=True)
     archive = HOME / "archive"
     if not (archive / "config.yaml").exists():
@@ -60,4 +66,4 @@ def _probe(name: str, place: Place) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -3,7 +3,8 @@ truth.
 
     make soak MINUTES=20        # or: python -m benchmarks.soak --minutes 20 --seed 7 --kills 40 --restarts 20
 
-First the figures of tests/faults with all their seeds (`--no-figures` leaves them out). In the rest of the time, while
+First the figures of tests/faults with all their seeds, and beside them `benchmarks.audit` with 200 planted defects and
+50 clean worlds (`--no-figures` leaves both out). In the rest of the time, while
 runs start, go on and finish, one answer in twenty of the Integrator is a 500, a 429, a reset or a cut body and tokens
 live two seconds; connections to it and to Postgres are late, drip, break and lose COMMITs; the daemon is ended by
 kill -9, and Postgres stopped, fast and immediately, at random moments of the first two thirds. Then all behave, the
@@ -79,7 +80,7 @@ def main() -> int:
     parser.add_argument("--no-figures", action="store_true", help="the daemon alone")
     asked = parser.parse_args()
     began = time.monotonic()
-    failed = False if asked.no_figures else not figures()
+    failed = False if asked.no_figures else not figures(asked.seed)
     left = max(60.0, asked.minutes * 60.0 - (time.monotonic() - began))
     least = asked.minutes >= 20  # however long the figures took
     kills = max(int(left / 15), 40 * least) if asked.kills is None else asked.kills
@@ -92,15 +93,20 @@ def main() -> int:
     return int(failed)
 
 
-def figures() -> bool:
-    """The tests whose seeds are many here; whether all is well."""
+def figures(seed: int) -> bool:
+    """The tests whose seeds are many here, and the audit at length beside them; whether all is well."""
     print("figures: " + ", ".join(f"{name.lower()} {count}" for name, count in FIGURES.items()), flush=True)
     environment = {**os.environ, **{f"ARCHIVER_{name}": str(count) for name, count in FIGURES.items()}}
     command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "worksteal", "--tb=short", *TESTS]
     began = time.monotonic()
-    done = subprocess.run(command, env=environment, check=False)
-    print(f"figures: status {done.returncode} after {time.monotonic() - began:.0f} s", flush=True)
-    return done.returncode == 0
+    with tempfile.TemporaryFile("w+") as said:
+        audit = subprocess.Popen([sys.executable, "-m", "benchmarks.audit", "--seed", str(seed)], stdout=said)
+        done = subprocess.run(command, env=environment, check=False)
+        print(f"figures: status {done.returncode} after {time.monotonic() - began:.0f} s", flush=True)
+        audited = audit.wait()
+        said.seek(0)
+        print(f"{said.read()}audit: status {audited} after {time.monotonic() - began:.0f} s", flush=True)
+    return done.returncode == audited == 0
 
 
 @dataclass

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from psycopg.conninfo import conninfo_to_dict
+from sqlalchemy import make_url
 
 from archiver.config import ENVIRONMENTS, default, example, load
 from archiver.config.cron import crontab
@@ -225,6 +227,37 @@ def test_every_spelling_of_a_database_url_becomes_libpqs(write: Write, url: str)
 )
 def test_libpqs_own_liberties_stay(url: str) -> None:
     assert libpq_form(url) == url
+
+
+@pytest.mark.parametrize(
+    ("url", "user", "password", "host"),
+    [
+        ("postgres://u:pa/ss@h:5432/d", "u", "pa/ss", "h"),
+        ("postgres://u:p%40s%3as@h/d", "u", "p@s:s", "h"),
+        ("postgres://u:a:b@c@h/d", "u", "a:b@c", "h"),
+        ("postgres://ü:#%FF@h/d?application_name=a+b", "ü", None, "h"),
+    ],
+)
+def test_a_database_url_means_the_same_to_all_who_read_it(url: str, user: str, password: str | None, host: str) -> None:
+    """Libpq for those who read, SQLAlchemy for those who write."""
+    form = libpq_form(url)
+    made, read = make_url(form), conninfo_to_dict(form) if password else {}
+    assert (made.username, made.host) == (user, host)
+    if password:
+        assert (made.password, read["password"], read["user"], read["host"]) == (password, password, user, host)
+
+
+def test_the_parameters_of_a_database_url_mean_the_same_to_all() -> None:
+    form = libpq_form("postgres://h/d?ssl=true&options=-c+a%3D1&host=one&host=two")
+    assert make_url(form).query == {"sslmode": "require", "options": "-c a=1", "host": "one,two"}
+    assert conninfo_to_dict(form) == {
+        "dbname": "d", "host": "one,two", "options": "-c a=1", "sslmode": "require",
+    }  # fmt: skip
+
+
+def test_a_password_with_a_question_mark_is_told_how_to_be_written() -> None:
+    with pytest.raises(ValueError, match="write a \\? in the password as %3F"):
+        libpq_form("postgres://u:what?@h/d")
 
 
 def test_the_environment_replaces_the_embedded_database_only(write: Write) -> None:

@@ -105,6 +105,7 @@ class _Reading:
     def again(self) -> None:
         """All was read, and that does not prove it: once more."""
         self.sweep, self.asked = self.sweep.again(), 0
+        self.fresh, self.known = False, True
 
 
 class _Asked(NamedTuple):

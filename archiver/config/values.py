@@ -10,7 +10,7 @@ from datetime import UTC, datetime, time, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote_to_bytes, urlencode, urlsplit
 from zoneinfo import ZoneInfo
 
 from archiver import redact
@@ -232,7 +232,26 @@ def libpq_form(url: object) -> str:
         raise ValueError("holds a space or a control character; write it percent-encoded (a space is %20)")
     if re.search(r"%(?![0-9A-Fa-f]{2})", value):
         raise ValueError("holds a % that is no percent-encoding; write % as %25")
-    return "postgresql://" + value[match.end() :]
+    head, _, query = value[match.end() :].partition("?")
+    account, at, place = head.rpartition("@")
+    if "@" in query and not account:
+        raise ValueError("has a ? before its @; write a ? in the password as %3F")
+    who = ":".join(map(_encoded, account.split(":", 1)))
+    return f"postgresql://{who}{at}{place}" + (f"?{_parameters(query)}" if query else "")
+
+
+def _encoded(text: str) -> str:
+    """Percent-encoded throughout, so that every reader of a URL takes it for the same: a `/` ends no password."""
+    return quote(unquote_to_bytes(text), safe="")
+
+
+def _parameters(query: str) -> str:
+    """The parameters of a database URL: a `+` is a space, of several values a list is made, `ssl` has libpq's name."""
+    found: dict[str, list[str]] = {}
+    for given in parse_qsl(query, keep_blank_values=True):
+        name, value = ("sslmode", "require") if given == ("ssl", "true") else given
+        found.setdefault(name, []).append(value)
+    return urlencode({name: ",".join(values) for name, values in found.items()}, safe="/,", quote_via=quote)
 
 
 def located(text: object, folder: Path) -> Path:

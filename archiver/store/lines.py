@@ -63,11 +63,11 @@ class LineLedger(Ledger):
             owner |= dict.fromkeys(sheet.hashes, log_id)
             barred |= self._bar.lines(self._cursor, log_id, sheet.hashes.keys())
         wanted = whole.hashes.keys() - barred
-        have = self._lines_before([one.sheet for one in some if not one.fresh], wanted)
+        have = self._before_of([one.sheet for one in some if not one.fresh], wanted)
         try:
             put = self._put_news(whole, owner, wanted, have)
         except psycopg.errors.UniqueViolation:  # one that is called fresh was there before
-            have = self._lines_before([one.sheet for one in some], wanted)
+            have |= self._before_of([one.sheet for one in some if one.fresh], wanted)
             put = self._put_news(whole, owner, wanted, have)
         return self._count([one.run for one in some], owner, whole.failed, have, put)
 
@@ -115,18 +115,22 @@ class LineLedger(Ledger):
             days.add_lines(self._cursor, self._flow_key, moments, lines=lines, failed=failures)
         return [Put(new[log_id], changed[log_id], refused[log_id]) for log_id, _, _ in runs]
 
-    def _lines_before(self, sheets: Sequence[Sheet], wanted: Collection[int]) -> dict[int, Before]:
-        """Lines as they are stored, by id, those that are unchanged with their hash alone. `created` never changes
-        (A2), so that it finds the partitions."""
-        come = {one: src_hash for sheet in sheets for one, src_hash in sheet.hashes.items() if one in wanted}
-        if not come:
-            return {}
+    def _before_of(self, sheets: Sequence[Sheet], wanted: Collection[int]) -> dict[int, Before]:
+        """Lines as they are stored, by id. Each sheet is asked for by itself, for its times tell where to look."""
+        have: dict[int, Before] = {}
+        for sheet in sheets:
+            if come := {one: src_hash for one, src_hash in sheet.hashes.items() if one in wanted}:
+                have |= self._lines_before(come, min(sheet.times), max(sheet.times))
+        return have
+
+    def _lines_before(self, come: Mapping[int, int], oldest: str, newest: str) -> dict[int, Before]:
+        """Those that have come, given by id with their hash, as they are stored; those that are unchanged with their
+        hash alone. `created` never changes (A2), so that it finds the partitions."""
         stored = (
-            " FROM archive.line WHERE flow_key = %(flow_key)s AND log_id = ANY(%(ids)s)"
+            " FROM archive.line WHERE flow_key = %(flow_key)s AND log_id = ANY(%(ids)s::bigint[])"
             " AND created BETWEEN %(oldest)s AND %(newest)s"
         )
-        moments = [moment for sheet in sheets for moment in sheet.times]
-        times = {"oldest": min(moments), "newest": max(moments)}
+        times = {"oldest": oldest, "newest": newest}
         rows = self._run(f"SELECT log_id, src_hash{stored}", ids=list(come), **times)
         hashes: dict[int, int] = dict(rows.fetchall())
         have = {one: Before(was, None, None, None, "", "") for one, was in hashes.items() if was == come[one]}

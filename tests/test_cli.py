@@ -503,3 +503,21 @@ def test_every_command_explains_itself(bare: Archiver, command: tuple[str, ...])
     assert said.status == 0
     assert f"Usage: archiver {' '.join(command)}".strip() in said.out
     assert bare(*command, "-h").out == said.out
+
+
+def test_what_nobody_foresaw_is_told_with_its_place_and_without_its_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise SystemError("canary-password")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("archiver.config.load", broken)
+    assert cli.main(["sync"]) == 2
+    said = capsys.readouterr()
+    assert re.fullmatch(
+        r"archiver: unexpected SystemError at archiver\.cli\.call:\d+: this is a mistake in the archiver; --debug shows"
+        r" more\n",
+        said.err,
+    )
+    assert said.out == ""

@@ -128,9 +128,19 @@ def _fail(exc: OSError, *, debug: bool) -> int:
 def _confess(exc: Exception, *, debug: bool) -> int:
     if debug:
         traceback.print_exception(exc)
-    # Only the kind of a failure nobody foresaw: its text may quote a row or a secret.
-    _complain(f"unexpected {type(exc).__name__}: this is a mistake in the archiver; --debug shows where")
+    # Only the kind and the place of a failure nobody foresaw: its text may quote a row or a secret.
+    _complain(f"unexpected {type(exc).__name__}{_place(exc)}: this is a mistake in the archiver; --debug shows more")
     return 2
+
+
+def _place(exc: Exception) -> str:
+    """The last place of ours on the way to it, for whoever reports it: it may not come again."""
+    ours = [
+        f" at {module}:{line}"
+        for frame, line in traceback.walk_tb(exc.__traceback__)
+        if (module := str(frame.f_globals.get("__name__"))).startswith("archiver.")
+    ]
+    return ours[-1] if ours else ""
 
 
 def _complain(text: str) -> None:

@@ -236,7 +236,7 @@ def _query(flow: Flow, log_type: LogType, limit: int, page: int, run_id: str | N
     return query
 
 
-_quoted = lru_cache(maxsize=4096)(quote_plus)  # the same ids, page after page
+_quoted = lru_cache(maxsize=256)(quote_plus)  # the same ids, page after page
 
 
 def _signpost(answer: Answer) -> datetime | None:

@@ -58,13 +58,13 @@ class Kind(NamedTuple):
     error_class: str
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=256)
 def recognise(message: str) -> Kind:
     """The kind of error that a message tells of. An empty message is a kind, too: that of failures without a word."""
     return _kind(template(message))
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)
 def _kind(words: str) -> Kind:
     digest = blake2b(f"{VERSION}:{words}".encode(), digest_size=8).digest()
     return Kind(int.from_bytes(digest, "big", signed=True), words, class_of(words))

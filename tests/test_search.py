@@ -313,7 +313,7 @@ def test_a_search_is_answered_by_indexes(store: Store, pairs: list[tuple[str | N
     room = sys.modules["archiver.queries.search"]
     with queries.reading(store.engine) as reader:
         hunt = room._Hunt(reader, asking(*pairs), oldest_first=False)
-        text = hunt._text(room._BOUNDED, where=hunt._where(), bound="1001")
+        text = hunt._text(room._BOUNDED, where=hunt._where(), bound="1001", spread=room._SPREAD)
         plan = [row["QUERY PLAN"] for row in reader.rows("EXPLAIN " + text, **hunt._bind, most=50)]
     for name in indexes:
         assert any(name in step for step in plan), "\n".join(plan)

@@ -2,7 +2,8 @@
 
 Postgres cannot know how often a value occurs, and `ORDER BY created LIMIT 50` can make it walk through a whole flow for
 a value that is not there. So the question is put in the bounded form: take some lines that match, and sort these. Where
-there are more of them than were taken, the newest lines are looked through. Where that does not yield enough, it tells
+there are more of them than were taken, those tell in how much time the newest should be found: that time is asked.
+Where it does not hold enough, the newest lines are looked through. Where that does not yield enough, either, it tells
 how far back the others may be: that time is asked, and then months one after the other, each in the bounded form.
 """
 
@@ -86,7 +87,7 @@ def newest(reader: Reader, which: Search, limit: int) -> tuple[list[Key], bool]:
     """The newest lines, the newest first: all of them where there are few, else `limit`; and whether they are all."""
     hunt = _Hunt(reader, which, oldest_first=False)
     few = hunt.few()
-    lines = iter(few) if few is not None else hunt.lines(limit)
+    lines = iter(few) if few is not None else hunt.many(limit)
     found = list(islice(heapq.merge(lines, hunt.odd_lines(), reverse=True), None if few is not None else limit))
     return found, few is not None or len(found) < limit
 
@@ -137,8 +138,16 @@ _BOUNDED = f"""
     )
     SELECT found.*, odd.may_be_odd FROM (SELECT {_MAY_BE_ODD}) odd
     LEFT JOIN (
-        SELECT {_KEY}, count(*) OVER () AS found FROM matches ORDER BY {{order}} LIMIT %(most)s
+        SELECT {_KEY}, count(*) OVER () AS found{{spread}} FROM matches ORDER BY {{order}} LIMIT %(most)s
     ) found ON true
+"""
+# Seconds from the oldest to the newest line that was taken.
+_SPREAD = ", extract(epoch FROM max(created) OVER () - min(created) OVER ())::float8 AS spread"
+_LAST = """
+    SELECT max(l.created) AS last FROM unnest(%(keys)s::int[]) AS f (flow_key)
+    CROSS JOIN LATERAL (
+        SELECT created FROM archive.line l WHERE l.flow_key = f.flow_key AND {span} ORDER BY created DESC LIMIT 1
+    ) l
 """
 # The newest lines of each flow, as many of each; what is newer than the oldest of these of any flow is complete. Always
 # one row at least, for `edge` and the time from the newest line back to it.
@@ -196,6 +205,7 @@ class _Hunt:
         self._oldest_first = oldest_first
         self._bind = Bind(only=None if which.flow_keys is None else list(which.flow_keys))
         self._may_be_odd: bool | None = None
+        self._spread: float | None = None  # seconds, of more than a few lines that match
         names = field_names(reader, which.flow_keys) if any(one.field is None for one in which.criteria) else []
         self._met = [one.condition(self._bind, names) for one in which.criteria]
         # Columns have no index of their own: what only they narrow is looked through, the newest first.
@@ -234,20 +244,24 @@ class _Hunt:
         by_flow = which.flow_keys is not None or which.run_ids is not None
         if (by_flow or any(one.has_column for one in which.criteria)) and not self._flows:
             return []
-        found, total = self._bounded(FEW, FEW if most is None else min(most, FEW))
+        found, total, self._spread = self._bounded(FEW, FEW if most is None else min(most, FEW), spread=_SPREAD)
         return found if total <= FEW else None
 
     def lines(self, limit: int | None) -> Iterator[Key]:
         """All but those that are found by what jsonb cannot hold alone."""
         few = self.few(limit)
-        if few is not None:
-            yield from few
-        elif self._flows:
+        yield from self.many(limit) if few is None else few
+
+    def many(self, limit: int | None) -> Iterator[Key]:
+        """The same where they are more than a few."""
+        if self._flows:
             newest = None if limit is None or limit > FEW else self._newest(limit)
             yield from self._by_month(limit) if newest is None else newest
 
     def _newest(self, limit: int) -> list[Key] | None:
         """The newest lines, where they are found in the time that passed last."""
+        if self._spread and (found := self._in_last(limit, self._spread / FEW)) is not None:
+            return found
         recent = self._recent(limit, RECENT)
         if limit > len(recent.keys) >= RECENT // WORTH_MORE:
             recent = self._recent(limit, RECENT_MORE)
@@ -261,13 +275,25 @@ class _Hunt:
         if not isinstance(recent.edge, datetime) or not 0 < seconds < CENTURY:
             return None
         for wider in (1, WIDER_STILL):
-            since = recent.edge - timedelta(seconds=seconds * wider)
-            found, total = self._bounded(MANY, limit, f"l.created >= '{since.isoformat()}'")
+            found, total = self._after(recent.edge - timedelta(seconds=seconds * wider), limit)
             if total > MANY:
                 return None
             if len(found) == limit:
                 return found
         return None
+
+    def _in_last(self, limit: int, apart: float) -> list[Key] | None:
+        """The same in one try, where lines that match are so many seconds apart."""
+        (row,) = self._reader.rows(self._text(_LAST, span=self._span()), **self._bind, keys=self._flows)
+        seconds = apart * limit * WIDER
+        if not isinstance(row["last"], datetime) or not 0 < seconds < CENTURY:
+            return None
+        found, total = self._after(row["last"] - timedelta(seconds=seconds), limit)
+        return found if len(found) == limit and total <= MANY else None
+
+    def _after(self, since: datetime, limit: int) -> tuple[list[Key], int]:
+        found, total, _ = self._bounded(MANY, limit, f"l.created >= '{since.isoformat()}'")
+        return found, total
 
     def _by_month(self, limit: int | None) -> Iterator[Key]:
         left = limit
@@ -275,7 +301,7 @@ class _Hunt:
             if left is None or left > FEW:
                 found = self._every(span)
             else:
-                few, total = self._bounded(MANY, left, span) if self._selective else ([], MANY + 1)
+                few, total, _ = self._bounded(MANY, left, span) if self._selective else ([], MANY + 1, None)
                 found = iter(few if total <= MANY else self._ordered(left, span))
             for key in found:
                 yield key
@@ -303,17 +329,16 @@ class _Hunt:
             self._may_be_odd = row["may_be_odd"]
         return bool(self._may_be_odd and self._flows)
 
-    def _bounded(self, bound: int, most: int, *span: str) -> tuple[list[Key], int]:
+    def _bounded(self, bound: int, most: int, *span: str, spread: str = "") -> tuple[list[Key], int, float | None]:
         """The newest `most` of at most `bound` lines, which is exact where there are no more of them; how many there
-        are, counted to one beyond the bound."""
-        text = self._text(_BOUNDED, where=self._where(*span), bound=str(bound + 1))
+        are, counted to one beyond the bound; and how far these lie apart, where that is asked (`_SPREAD`)."""
+        text = self._text(_BOUNDED, where=self._where(*span), bound=str(bound + 1), spread=spread)
         rows = self._reader.rows(text, **self._bind, most=most)
         self._may_be_odd = rows[0]["may_be_odd"]
-        return self._sorted(rows), rows[0]["found"] or 0
+        return self._sorted(rows), rows[0]["found"] or 0, rows[0].get("spread")
 
     def _recent(self, limit: int, count: int) -> _Recent:
-        spans = [one for one in self._scope if one.startswith("l.created")]
-        text = self._text(_RECENT, where=self._where(), span=" AND ".join(spans) or "TRUE")
+        text = self._text(_RECENT, where=self._where(), span=self._span())
         each = max(50, count // len(self._flows))
         rows = self._reader.rows(text, **self._bind, keys=self._flows, each=each, most=limit)
         return _Recent(self._sorted(rows), rows[0]["edge"], rows[0]["seconds"])
@@ -327,6 +352,9 @@ class _Hunt:
 
     def _every(self, span: str) -> Iterator[Key]:
         return map(_key, self._reader.stream(self._text(_EVERY, where=self._where(span)), **self._bind))
+
+    def _span(self) -> str:
+        return " AND ".join(one for one in self._scope if one.startswith("l.created")) or "TRUE"
 
     def _where(self, *more: str, criteria: bool = True) -> str:
         return " AND ".join([*self._scope, *(self._met if criteria else ()), *more]) or "TRUE"

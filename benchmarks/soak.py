@@ -81,8 +81,8 @@ def main() -> int:
     asked = parser.parse_args()
     began = time.monotonic()
     failed = False if asked.no_figures else not figures(asked.seed)
-    left = max(60.0, asked.minutes * 60.0 - (time.monotonic() - began))
-    least = asked.minutes >= 20  # however long the figures took
+    least = asked.minutes >= 20  # of the daemon among faults, however long the figures took
+    left = max(300.0 if least else 60.0, asked.minutes * 60.0 - (time.monotonic() - began))
     kills = max(int(left / 15), 40 * least) if asked.kills is None else asked.kills
     restarts = max(int(left / 30), 20 * least) if asked.restarts is None else asked.restarts
     print(f"seed {asked.seed}, {left / 60:.1f} minutes, {kills} kills, {restarts} restarts of Postgres", flush=True)

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from archiver import embedded
+from archiver.cli.log import no_logging
 from archiver.demo.listing import Order
 from tests.audit.defects import KINDS, missed, plant
 from tests.audit.worlds import alarms_of_a_moving_world
@@ -31,6 +32,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int(time.time()) % 100_000)
     asked = parser.parse_args()
     print(f"seed {asked.seed}", flush=True)
+    no_logging()
     with tempfile.TemporaryDirectory(prefix="archiver-audit-") as name:
         folder = Path(name)
         folder.chmod(0o711)

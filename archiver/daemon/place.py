@@ -15,6 +15,7 @@ from archiver.client import Client, RequestNote
 from archiver.config import Config, Flow, Integrator
 from archiver.daemon.passes import noting
 from archiver.database import database
+from archiver.memory import few_arenas
 from archiver.queries import flows, key_of, reading
 from archiver.store import Store, migrate
 from archiver.store.days import rezone
@@ -51,6 +52,7 @@ def opened(config: Config, on_request: Callable[[RequestNote], None] | None = No
 
     `on_request` hears of each request that they will send.
     """
+    few_arenas()
     with ExitStack() as stack:
         engine = stack.enter_context(database(config, pool_size=config.workers + 4))
         migrate(engine)

@@ -18,7 +18,7 @@ from sqlalchemy import Engine
 from archiver.client.pace import Rate
 from archiver.store import Store, connect, migrate, shares
 from archiver.store.shares import Share
-from tests.system.story import small_flows, told
+from tests.system.story import Story, small_flows, told
 from tests.test_daemon import daemon
 
 URL = "https://integrator.example.com"
@@ -144,20 +144,7 @@ def test_two_daemons_send_no_more_than_one_may_and_take_over(postgres: str, data
                 return held == {str(one.pid), str(two.pid)}
 
             _wait(both_have_worked)
-            _wait(lambda: any(f":{some.pid}" in story.run("status").stdout for some in (one, two)))
-            stopped: list[subprocess.Popen[str]] = []
-
-            def one_is_stopped_with_a_lease() -> bool:
-                for some in (one, two):
-                    some.send_signal(signal.SIGSTOP)
-                    if story.query(HELD.format(some.pid)):
-                        stopped.append(some)
-                        return True
-                    some.send_signal(signal.SIGCONT)
-                return False
-
-            _wait(one_is_stopped_with_a_lease)
-            (killed,) = stopped
+            killed = _stopped_with_a_lease(story, one, two)
             other = two if killed is one else one
             killed.send_signal(signal.SIGKILL)
             killed.wait()
@@ -166,8 +153,10 @@ def test_two_daemons_send_no_more_than_one_may_and_take_over(postgres: str, data
             _wait(lambda: all(story.query(FENCE.format(key))[0][0] > fence for key, fence, _ in left))
             ((late,),) = story.query(f"SELECT extract(epoch FROM clock_timestamp() - '{max(row[2] for row in left)}')")
             assert 0 <= late < 10  # not before the leases are up, and soon after
-            _wait(lambda: f":{other.pid}" in story.run("status").stdout)
-            _wait(lambda: {row[0].split(":")[1] for row in story.query(OWNERS)} == {str(other.pid)})
+            _stopped_with_a_lease(story, other)
+            assert {row[0].split(":")[1] for row in story.query(OWNERS)} == {str(other.pid)}
+            assert f":{other.pid}" in story.run("status").stdout
+            other.send_signal(signal.SIGCONT)
             _wait(lambda: story.query(FRACTIONS) == [(1.0,)])
             story.settings = {"requests_per_second": 1000}  # the daemon takes it over, and catches up
             story.configure()
@@ -182,6 +171,23 @@ HELD = (
 )
 FENCE = "SELECT fence FROM archive.checkpoint WHERE flow_key = {}"
 FRACTIONS = "SELECT fraction FROM archive.rate_share WHERE held_until > now() AND fraction > 0"
+
+
+def _stopped_with_a_lease(story: Story, *daemons: subprocess.Popen[str]) -> subprocess.Popen[str]:
+    """The one of these that was stopped at a moment at which it holds a flow: it does for ten seconds more at least."""
+    found: list[subprocess.Popen[str]] = []
+
+    def stopped() -> bool:
+        for some in daemons:
+            some.send_signal(signal.SIGSTOP)
+            if story.query(HELD.format(some.pid)):
+                found.append(some)
+                return True
+            some.send_signal(signal.SIGCONT)
+        return False
+
+    _wait(stopped)
+    return found[0]
 
 
 def _wait(until: Callable[[], bool], seconds: float = 120) -> None:

@@ -103,7 +103,7 @@ def _utf8(content: bytes) -> tuple[bytes, list[str]]:
 
 _BRACKETS = bytes(0x5B if code in b"[{" else 0x5D if code in b"]}" else code for code in range(256))
 _OTHERS = bytes(set(range(256)) - set(b'[]{}"'))
-_BRACKETS_IN_TEXT = re.compile(rb'"[^"]*+(?:"|\Z)')
+_BRACKETS_IN_TEXT = re.compile(rb'"[^"]*(?:"|\Z)')
 _ROUNDS = 6
 
 

@@ -37,9 +37,13 @@ _NAMED = re.compile(
 )
 # ABC-RED-XL: three parts or more, all in capitals.
 _CAPITALS = re.compile(r"(?<![\w-])[A-Z]{1,12}(?:-[A-Z]{1,12}){2,8}(?![\w-])", re.ASCII)
-# Any word with a digit: a number, a date, a time, an address, an id. No part of it is looked at twice.
+# Any word with a digit: a number, a date, a time, an address, an id. It begins where a word begins, so that no part of
+# it is looked at more than twice. Without `*+`, which Python before 3.11.4 reads wrongly.
 _WORD = r"A-Za-z_./+*%\\#@&~$-"
-_DIGITS = re.compile(rf"(?<![0-9{_WORD}])[{_WORD}]*+[0-9](?:[0-9{_WORD}]|[:,](?=[0-9]))*+", re.ASCII)
+_DIGITS = re.compile(
+    rf"(?<![0-9{_WORD}])[{_WORD}]*[0-9][0-9{_WORD}]*(?:[:,](?=[0-9])[0-9{_WORD}]+)*",
+    re.ASCII,
+)
 # `DM42'ye`, `#, # - #`: what is glued to a value, and lists of values.
 _GLUED = re.compile(r"#(?:'[a-z]{1,6}\b)?(?:[\s,;:|/.x()\[\]'\"-]{0,6}#(?:'[a-z]{1,6}\b)?)*", re.ASCII)
 _TRACE = re.compile(r"[\r\n]\s*(?:at |File \"|\.\.\. \d+ more|Caused by|Traceback)", re.ASCII)

@@ -21,7 +21,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from archiver.config import Config, Web
 from archiver.errors import OperatorError
-from archiver.memory import few_arenas
+from archiver.process import few_arenas, many_files
 from archiver.store import connect
 from archiver.web.app import application
 from archiver.web.meters import Meters
@@ -118,6 +118,7 @@ def serving(
     """The web server, for as long as the block lasts. `engine` only says which database: it opens connections of its
     own. `flow_keys`: what the daemon of this process polls. Raises Unreachable where the address is taken."""
     few_arenas()
+    many_files()
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).setLevel(logging.ERROR)
     listener = _listen(config.web or Web())

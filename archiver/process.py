@@ -1,9 +1,11 @@
-"""How the C library hands out memory to many threads."""
+"""What a process that serves for long asks of the system for itself."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import resource
+from contextlib import suppress
 
 _ARENAS = 2
 _M_ARENA_MAX = -8  # of glibc's <malloc.h>
@@ -23,3 +25,11 @@ def few_arenas() -> bool:
         return bool(ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS) == 1)
     except (AttributeError, OSError, TypeError):
         return False
+
+
+def many_files() -> None:
+    """As many open files as the system allows: most give a process 1,024 at first, and a thousand clients take them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(OSError, ValueError):  # macOS says "unlimited" and means less
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,4 +1,4 @@
-"""Threads share what they free."""
+"""What a process asks of the system: threads share what they free, and it may open many files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 # Twelve threads at once, each with memory of its own; then glibc tells how many heaps it has made for them.
 PROGRAM = """
 import ctypes, sys, threading
-from archiver.memory import few_arenas
+from archiver.process import few_arenas
 if sys.argv[2] == "few":
     print(few_arenas())
 together = threading.Barrier(12)
@@ -45,3 +45,15 @@ def test_a_dozen_threads_are_given_two_heaps(tmp_path: Path) -> None:
     assert heaps(tmp_path / "many", "many")[0] > 2
     assert heaps(tmp_path / "few", "few") == (2, "True")
     assert heaps(tmp_path / "own", "few", MALLOC_ARENA_MAX="1") == (1, "False")
+
+
+def test_it_may_open_as_many_files_as_the_system_allows() -> None:
+    program = """
+import resource
+from archiver.process import many_files
+_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+many_files()
+assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -126,6 +126,23 @@ def test_places_within_a_long_run(archived: Archived, database: str, monkeypatch
         assert one.page(3, projectid="p", flowId="f", limit=100, page=41).status_code == 404
 
 
+def test_a_page_about_where_a_smallint_ends(archived: Archived, database: str) -> None:
+    """Behind 32,700 rows: psycopg sends that and the 100 of the page as smallints, whose sum is none."""
+    long_run(database, 33_000)
+    with replaying(database) as url, psycopg.connect(database) as connection:
+        found = connection.execute("SELECT log_id FROM archive.line ORDER BY created DESC, log_id DESC").fetchall()
+        one = replace(archived, url=url)
+        runs: list[dict[str, Any]] = [{}, {"original_filename_uuid": "long"}]
+        for page in (327, 328, 330):
+            for run in runs:
+                answer = one.page(3, projectid="p", flowId="f", limit=100, page=page, **run)
+                assert answer.status_code == 200, (page, run, answer.text)
+                rows = [(row["id"],) for row in answer.json()["results"]]
+                assert rows == found[page * 100 - 100 : page * 100], (page, run)
+            for log_type in (1, 2):
+                assert one.page(log_type, projectid="p", flowId="f", limit=100, page=page).status_code == 404
+
+
 @pytest.mark.parametrize("odd", ["log_id % 10 = 3", "true"], ids=["some", "all"])
 def test_lines_that_are_older_than_their_run_are_where_they_belong(archived: Archived, database: str, odd: str) -> None:
     """Lines are looked for around their run first."""

@@ -58,7 +58,7 @@ _DAYS = """
         ) days
     ), chosen AS (
         SELECT min(day) AS first, max(day) AS last, min(upto - n) AS before
-        FROM summed WHERE upto > %(offset)s AND upto - n < %(offset)s + %(limit)s AND n > 0
+        FROM summed WHERE upto > %(offset)s AND upto - n < %(offset)s::bigint + %(limit)s AND n > 0
     )
     SELECT ({pruned}), (SELECT max(upto) FROM summed), coalesce(before, 0),
         (first::timestamp AT TIME ZONE day_zone)::text,

@@ -70,7 +70,7 @@ _UNTIL = "(date_trunc('day', greatest(created, finished)) + interval '2 days')::
 # The runs that a page has lines of, and which of their lines.
 _RUNS = f"""
     SELECT run_id, line_count, greatest(%(skip)s - before, 0),
-        least(before + line_count, %(skip)s + %(limit)s) - greatest(before, %(skip)s), since, until
+        least(before + line_count, %(skip)s::bigint + %(limit)s) - greatest(before, %(skip)s), since, until
     FROM (
         SELECT coalesce(filename_uuid, original_filename_uuid) AS run_id, line_count, created, log_id,
             {_SINCE} AS since, {_UNTIL} AS until,
@@ -79,7 +79,7 @@ _RUNS = f"""
         WHERE flow_key = %(flow_key)s AND created >= %(first)s::timestamptz AND created < %(end)s::timestamptz
             AND line_count > 0 AND lines_pruned IS NULL
     ) summed
-    WHERE before + line_count > %(skip)s AND before < %(skip)s + %(limit)s AND run_id IS NOT NULL
+    WHERE before + line_count > %(skip)s AND before < %(skip)s::bigint + %(limit)s AND run_id IS NOT NULL
     ORDER BY created DESC, log_id DESC
 """
 _LINES = f"""

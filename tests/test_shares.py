@@ -180,6 +180,7 @@ def _stopped_with_a_lease(story: Story, *daemons: subprocess.Popen[str]) -> subp
     def stopped() -> bool:
         for some in daemons:
             some.send_signal(signal.SIGSTOP)
+            time.sleep(0.3)  # what it had sent already is done: it may have let go
             if story.query(HELD.format(some.pid)):
                 found.append(some)
                 return True

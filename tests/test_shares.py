@@ -155,7 +155,7 @@ def test_two_daemons_send_no_more_than_one_may_and_take_over(postgres: str, data
             assert 0 <= late < 10  # not before the leases are up, and soon after
             _stopped_with_a_lease(story, other)
             assert {row[0].split(":")[1] for row in story.query(OWNERS)} == {str(other.pid)}
-            assert f":{other.pid}" in story.run("status").stdout
+            assert f":{other.pid}" in story.run("status", COLUMNS="200").stdout
             other.send_signal(signal.SIGCONT)
             _wait(lambda: story.query(FRACTIONS) == [(1.0,)])
             story.settings = {"requests_per_second": 1000}  # the daemon takes it over, and catches up

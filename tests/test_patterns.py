@@ -40,7 +40,7 @@ def misread(tree: Any) -> Iterator[str]:
 
 
 def test_no_pattern_means_another_thing_to_an_older_python() -> None:
-    """Python before 3.11.4 does not give back what an alternative, or a look ahead, took in the last round of a
+    """Python 3.11.2 does not give back what an alternative, or a look ahead, took in the last round of a
     possessive repeat, and loses groups in it: the kind of an error would be another one there."""
     found = dict(patterns())
     assert len(found) > 50

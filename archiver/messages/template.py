@@ -38,7 +38,7 @@ _NAMED = re.compile(
 # ABC-RED-XL: three parts or more, all in capitals.
 _CAPITALS = re.compile(r"(?<![\w-])[A-Z]{1,12}(?:-[A-Z]{1,12}){2,8}(?![\w-])", re.ASCII)
 # Any word with a digit: a number, a date, a time, an address, an id. It begins where a word begins, so that no part of
-# it is looked at more than twice. Without `*+`, which Python before 3.11.4 reads wrongly.
+# it is looked at more than twice. Without `*+`, which Python 3.11.2 reads wrongly.
 _WORD = r"A-Za-z_./+*%\\#@&~$-"
 _DIGITS = re.compile(
     rf"(?<![0-9{_WORD}])[{_WORD}]*[0-9][0-9{_WORD}]*(?:[:,](?=[0-9])[0-9{_WORD}]+)*",

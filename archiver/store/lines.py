@@ -61,7 +61,8 @@ class LineLedger(Ledger):
         for (log_id, _, _), sheet, _ in some:
             whole.add(sheet)
             owner |= dict.fromkeys(sheet.hashes, log_id)
-            barred |= self._bar.lines(self._cursor, log_id, sheet.hashes.keys())
+            if sheet.hashes:
+                barred |= self._bar.lines(self._cursor, log_id, sheet.hashes.keys())
         wanted = whole.hashes.keys() - barred
         have = self._before_of([one.sheet for one in some if not one.fresh], wanted)
         try:

@@ -9,7 +9,7 @@ runs start, go on and finish, one answer in twenty of the Integrator is a 500, a
 live two seconds; connections to it and to Postgres are late, drip, break and lose COMMITs; the daemon is ended by
 kill -9, and Postgres stopped, fast and immediately, at random moments of the first two thirds. Then all behave, the
 world stands still, the daemon has some time to catch up, and every row and every file is compared. Exit status 1 where
-anything differs, hangs, grows or says a secret. All choices follow from the seed.
+anything differs, hangs, crashes, lags or says a secret; growth is told. All choices follow from the seed.
 """
 
 from __future__ import annotations
@@ -268,10 +268,10 @@ class Daemon:
     def growth(self) -> str:
         """How memory and open files of the last life went. What it needs once is had after half of it: the slope is
         that of the second half, by least squares."""
+        if not self.samples or self.samples[-1][0] - self.samples[0][0] < 120:
+            return "the last life was too short to tell of growth"
         times, sizes, files = zip(*self.samples, strict=True)
         minutes, middle = (times[-1] - times[0]) / 60, len(times) // 2
-        if minutes < 2:
-            return "the last life was too short to tell of growth"
         slope = linear_regression([at / 3600 for at in times[middle:]], sizes[middle:]).slope
         tenths = " ".join(f"{sizes[len(sizes) * part // 10]:.0f}" for part in range(10))
         return (

@@ -26,6 +26,7 @@ LONGEST_NAME = 200  # characters; a search in any field leaves longer ones out
 LONG = 200  # characters of a value that is in `rest` for its length
 ODD = '"$json"'  # in the text of a `rest` that keeps what jsonb cannot hold
 
+_CANONICAL = re.compile(rf"(?:{CANONICAL.pattern}\n)+", re.ASCII)  # a time on each line
 _NONE = type(None)
 _SCALARS = frozenset({str, int, float, bool, _NONE})
 _PLACE = {name: place for place, name in enumerate(FIELDS)}
@@ -68,13 +69,13 @@ def glimpse(rows: Sequence[Row]) -> Glimpse | None:
     try:
         sources = [orjson.dumps(row, None, orjson.OPT_SORT_KEYS) for row in rows]
         ids, created, runs = ([row[name] for row in rows] for name in ("id", "created", "original_filename_uuid"))
-        plain = all(map(_canonical, created)) and all(map(_moment, created))
-    except (TypeError, KeyError, ValueError):
+        plain = _all_canonical(created)
+    except (TypeError, KeyError):
         return None
     low, high = RANGES["id"]
     if not (rows and plain and set(map(type, ids)) == {int} and low <= min(ids) and max(ids) <= high):
         return None
-    if set(map(type, runs)) != {str} or max(map(len, runs)) > UUID_LENGTH or any(map(_has_nul, sources)):
+    if set(map(type, runs)) != {str} or max(map(len, runs)) > UUID_LENGTH or _with_nul(sources):
         return None
     return Glimpse(ids, created, sources, hashes_of(sources))
 
@@ -107,20 +108,19 @@ def parse_columns(rows: Sequence[Row]) -> Columns:
             columns = [[value for place, value in enumerate(column) if place not in odd] for column in columns]
         if columns and columns[0]:
             found.append(columns)
-        odd_places.difference_update(place for number, place in enumerate(places) if number not in odd)
+        odd_places.difference_update([place for number, place in enumerate(places) if number not in odd])
     lines = [parse_line(rows[place]) for place in sorted(odd_places)]
     return Columns(found, lines, names | field_names(lines))
 
 
 def _alike(rows: Sequence[Row]) -> Iterator[Sequence[int]]:
     """The places of rows with the same keys in the same order, where there are enough of them."""
-    kinds = list(map(tuple, rows))
     alike: dict[tuple[str, ...], list[int]] = {}
-    if kinds and kinds.count(kinds[0]) == len(kinds):
-        alike[kinds[0]] = list(range(len(kinds)))
+    if rows and all(map([*rows[0]].__eq__, map(list, rows))):
+        alike[tuple(rows[0])] = list(range(len(rows)))
     else:
-        for place, keys in enumerate(kinds):
-            alike.setdefault(keys, []).append(place)
+        for place, row in enumerate(rows):
+            alike.setdefault(tuple(row), []).append(place)
     return (places for keys, places in alike.items() if len(places) >= FEWEST and RAW not in keys)
 
 
@@ -143,7 +143,7 @@ def _read(rows: Sequence[Row], names: set[str]) -> tuple[Sequence[Column], set[i
         sources = [orjson.dumps(row, None, orjson.OPT_SORT_KEYS) for row in rows]
     except TypeError:
         return [], set(range(len(rows)))
-    odd = {place for place, source in enumerate(sources) if _has_nul(source)}
+    odd = _with_nul(sources)
     columns = dict(zip(rows[0], zip(*[row.values() for row in rows], strict=True), strict=True))
     beside = [name for name in columns if name not in _PLACE]
     fields = [name for name in beside if _is_field(columns[name], odd)]
@@ -156,8 +156,11 @@ def _read(rows: Sequence[Row], names: set[str]) -> tuple[Sequence[Column], set[i
     return [*known, form, hashes_of(sources), *packed], odd
 
 
-def _has_nul(source: bytes) -> bool:
-    return b"\\" in source and b"\\u0000" in source
+def _with_nul(sources: Sequence[bytes]) -> set[int]:
+    """The places of those that hold what Postgres text cannot."""
+    if b"\\" not in b"".join(sources):  # as most pages have it
+        return set()
+    return {place for place, source in enumerate(sources) if b"\\u0000" in source}
 
 
 def hashes_of(sources: Sequence[bytes]) -> Sequence[int]:
@@ -222,23 +225,14 @@ def _ranged(column: Column, low: int, high: int, odd: set[int]) -> None:
 
 def _timed(column: Column, odd: set[int]) -> None:
     """Times that are canonical and exist stay as they are."""
-    found = [value is None or _canonical(value) is not None for value in column]
+    if None in column or not _all_canonical(column):
+        odd.update(place for place, value in enumerate(column) if value is not None and not _all_canonical([value]))
+
+
+def _all_canonical(column: Sequence[str]) -> bool:
+    """Whether these times are spelled as the archive keeps them, and exist."""
     try:
-        for value in column:
-            value is None or _moment(value)
-    except ValueError:
-        found = [one and _exists(value) for one, value in zip(found, column, strict=True)]
-    if not all(found):
-        odd.update(place for place, one in enumerate(found) if not one)
-
-
-_canonical: Callable[[str], re.Match[str] | None] = CANONICAL.fullmatch
-_moment = datetime.fromisoformat
-
-
-def _exists(value: str | None) -> bool:
-    try:
-        return value is None or _moment(value) is not None
+        return _CANONICAL.fullmatch("\n".join(column) + "\n") is not None and all(map(datetime.fromisoformat, column))
     except ValueError:
         return False
 

@@ -291,7 +291,8 @@ class Ledger:
         else:
             batch.put({**new, **old})
         put = Written(new.keys() - refused, old.keys() - refused, refused)
-        moves.note(log_type, (log_of(one) for one in (*put.new, *put.changed) if one in have or one in keys), have)
+        if have or keys:
+            moves.note(log_type, (log_of(one) for one in (*put.new, *put.changed) if one in have or one in keys), have)
         return put
 
     def quarantine(self, log_type: int, src_hash: int, run_log_id: int | None, log: Log, why: str) -> int:

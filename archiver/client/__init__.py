@@ -5,6 +5,7 @@ a session is wanted here: no redirect, no cookie, no ~/.netrc. What each room do
 
 - `api`: `Client`, the calls of the Logs API.
 - `login`: the token, renewed when a 401 says so.
+- `ahead`: some threads that fetch what is wanted next, and read what came.
 - `wire`: one call as several tries: rate, connections, back-off.
 - `channel`: one try on one connection, with its deadline (`deadline`) and size cap (`body`).
 - `words`: what went wrong, in one line without secrets.

@@ -5,16 +5,16 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from contextvars import copy_context
+from concurrent.futures import CancelledError, Future
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import NamedTuple, Self, TypeVar
 from urllib.parse import quote_plus
 
-from archiver.client.channel import Answer, Ask, Channel
+from archiver.client.ahead import Ahead, AskAgain
+from archiver.client.channel import Answer, Ask, Channel, Meanwhile, nothing
 from archiver.client.login import Login, LoginHold, is_token
 from archiver.client.pace import READING
 from archiver.client.wire import RequestNote, Share, Wire
@@ -69,7 +69,7 @@ class Client:
         self._login = Login(integrator, hold, self._wire)
         self._stop = self._wire.stop_event()
         self._spelling: dict[str, str] = {}
-        self._readers: ThreadPoolExecutor | None = None
+        self._ahead: Ahead | None = None
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -92,8 +92,8 @@ class Client:
         """End the calls under way in other threads, and all connections. Does not wait for those threads."""
         self._wire.close()
         with self._lock:
-            if self._readers is not None:
-                self._readers.shutdown(wait=False, cancel_futures=True)
+            if self._ahead is not None:
+                self._ahead.close()
 
     def login(self) -> None:
         """Log in now, to see whether the credentials hold. Does nothing for a fixed token."""
@@ -105,7 +105,10 @@ class Client:
         Its signpost is the answer's HTTP `Date` less the seconds that the request took. Raises PageUnreadable where
         the answer is no page even when asked for again.
         """
-        return self._list(flow, _query(flow, log_type, limit, page, run_id), self._stop)
+        fetch, read = self._listing(flow, _query(flow, log_type, limit, page, run_id), self._stop)
+        while True:
+            with suppress(AskAgain):
+                return read(fetch(nothing))
 
     def list_pages(
         self, flow: Flow, log_type: LogType, asks: Iterable[tuple[int, int]], *, run_id: str | None = None
@@ -137,11 +140,9 @@ class Client:
         stop = self._wire.stop_event()
         under_way: set[Future[T]] = set()
 
-        def fetch(query: Query) -> T:
-            return read(self._list(flow, query, stop))
-
         def ask(one: tuple[int, int], run_id: str | None) -> Callable[[], T]:
-            future = self._begin(fetch, _query(flow, log_type, *one, run_id))
+            fetch, page = self._listing(flow, _query(flow, log_type, *one, run_id), stop)
+            future = self._begin(fetch, lambda answer: read(page(answer)))
             under_way.add(future)
             future.add_done_callback(under_way.discard)
 
@@ -166,27 +167,37 @@ class Client:
         answer = self._get("/logs/download", flow, query, DOWNLOAD_CAP, self._stop)
         return None if answer.status == 404 else Download(answer.body, answer.too_large)
 
-    def _begin(self, fetch: Callable[[Query], T], query: Query) -> Future[T]:
+    def _begin(self, fetch: Callable[[Meanwhile], Answer], read: Callable[[Answer], T]) -> Future[T]:
         with self._lock:
-            if self._wire.closed:
-                raise self._wire.ended()
-            if self._readers is None:
-                # Some more than connections: while a thread reads what it fetched, another one has its connection.
-                self._readers = ThreadPoolExecutor(self.connections + 2, "client-pages")
-            # With the caller's context, so that what is logged of the request names the pass that it belongs to.
-            return self._readers.submit(copy_context().run, fetch, query)
+            if self._ahead is None and not self._wire.closed:
+                self._ahead = Ahead(self.connections)
+        future = None if self._ahead is None else self._ahead.begin(fetch, read)
+        if future is None:
+            raise self._wire.ended()
+        return future
 
-    def _list(self, flow: Flow, query: Query, stop: threading.Event) -> Page:
-        read = 1
-        while True:
-            answer = self._get("/logs", flow, query, PAGE_CAP, stop)
+    def _listing(
+        self, flow: Flow, query: Query, stop: threading.Event
+    ) -> tuple[Callable[[Meanwhile], Answer], Callable[[Answer], Page]]:
+        """How a page is fetched, and how it is read: that raises AskAgain a few times where it cannot be."""
+        asked = 0
+
+        def fetch(meanwhile: Meanwhile) -> Answer:
+            nonlocal asked
+            if asked:
+                self._wire.pause(0.25 * 2**asked, stop, meanwhile)
+            asked += 1
+            return self._get("/logs", flow, query, PAGE_CAP, stop, meanwhile=meanwhile)
+
+        def page(answer: Answer) -> Page:
             try:
                 return mask_page(self._page(answer), flow.redact)
             except PageUnreadable as exc:
-                if read == _READS or answer.too_large:
-                    raise PageUnreadable(f"integrator {self._integrator.name}, flow {flow.name}: {exc}") from exc
-            self._wire.pause(0.25 * 2**read, stop)
-            read += 1
+                if asked < _READS and not answer.too_large:
+                    raise AskAgain from exc
+                raise PageUnreadable(f"integrator {self._integrator.name}, flow {flow.name}: {exc}") from exc
+
+        return fetch, page
 
     def _page(self, answer: Answer) -> Page:
         if answer.too_large:
@@ -194,11 +205,13 @@ class Client:
         page = EMPTY_PAGE if answer.status == 404 else parse_page(answer.body)
         return Page(page.rows, page.count, page.limit, _signpost(answer))
 
-    def _get(self, path: str, flow: Flow, query: Query, cap: int, stop: threading.Event) -> Answer:
+    def _get(
+        self, path: str, flow: Flow, query: Query, cap: int, stop: threading.Event, *, meanwhile: Meanwhile = nothing
+    ) -> Answer:
         """The answer, 200 or 404, with whichever spelling of the project parameter the Integrator takes."""
         known = self._spelling.get(path)
         for spelling in (known,) if known else _SPELLINGS[path]:
-            answer = self._send(path, {**query, spelling: flow.project_id}, cap, stop)
+            answer = self._send(path, {**query, spelling: flow.project_id}, cap, stop, meanwhile)
             if answer.status in (200, 404):
                 self._spelling[path] = spelling
                 return answer
@@ -215,11 +228,11 @@ class Client:
             f"(flow id {flow.flow_id}, project id {flow.project_id}): {said or 'no reason given'}"
         )
 
-    def _send(self, path: str, query: Query, cap: int, stop: threading.Event) -> Answer:
+    def _send(self, path: str, query: Query, cap: int, stop: threading.Event, meanwhile: Meanwhile) -> Answer:
         text = "&".join(f"{name}={_quoted(str(value))}" for name, value in query.items())
 
         def send(token: str, channel: Channel | None) -> Answer:
-            ask = Ask("GET", path, text, {"Authorization": "Bearer " + token}, stop, cap)
+            ask = Ask("GET", path, text, {"Authorization": "Bearer " + token}, stop, cap, None, meanwhile)
             return self._wire.ask(ask, READING, channel, paid=channel is not None)
 
         return self._login.authorised(send)

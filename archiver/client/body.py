@@ -29,7 +29,7 @@ def read(response: BaseHTTPResponse, cap: int) -> bytes | None:
         response.close()  # does nothing to a connection whose answer was read to its end
 
 
-def decoded(reads: Callable[[int], Iterator[bytes]], encoding: str, cap: int) -> bytes | None:
+def decoded(reads: Callable[[int], Iterator[bytes | bytearray]], encoding: str, cap: int) -> bytes | None:
     """The body whose reads of a given size these are, decoded, None where that is longer than `cap` bytes."""
     body = io.BytesIO()
     for piece in _pieces(reads, encoding.strip().lower()):
@@ -39,7 +39,7 @@ def decoded(reads: Callable[[int], Iterator[bytes]], encoding: str, cap: int) ->
     return body.getvalue()
 
 
-def _pieces(reads: Callable[[int], Iterator[bytes]], encoding: str) -> Iterator[bytes]:
+def _pieces(reads: Callable[[int], Iterator[bytes | bytearray]], encoding: str) -> Iterator[bytes | bytearray]:
     if encoding in ("", "identity"):
         return reads(_PLAIN_READ)
     if encoding in ("gzip", "x-gzip"):
@@ -52,7 +52,7 @@ def _reads(response: BaseHTTPResponse, size: int) -> Iterator[bytes]:
         yield data
 
 
-def _gunzip(reads: Iterable[bytes]) -> Iterator[bytes]:
+def _gunzip(reads: Iterable[bytes | bytearray]) -> Iterator[bytes]:
     """Undo gzip in pieces, of any number of members, as the format allows.
 
     urllib3 could do it; but up to 2.8 a member that ends exactly where a piece ends makes its input double with every

@@ -6,7 +6,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from http.client import RemoteDisconnected
 from typing import Any, NamedTuple
@@ -30,8 +30,16 @@ SMALL = 64 * 1024  # bytes read of a login or of an answer that is no success
 _CLOSED = (RemoteDisconnected, ConnectionResetError, BrokenPipeError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 
+Meanwhile = Callable[[], None]  # what a thread has to do besides; it raises nothing
+
+
+def nothing() -> None:
+    """What most threads have to do meanwhile."""
+
+
 class Ask(NamedTuple):
-    """A request. `cap`: decoded bytes that are read of its answer; `stop`: the caller wants it no more."""
+    """A request. `cap`: decoded bytes that are read of its answer; `stop`: the caller wants it no more; `meanwhile`:
+    what is done at the first wait, or not at all where there is none."""
 
     method: str
     path: str
@@ -40,6 +48,7 @@ class Ask(NamedTuple):
     stop: threading.Event
     cap: int
     body: bytes | None = None
+    meanwhile: Meanwhile = nothing
 
 
 class Answer(NamedTuple):
@@ -104,7 +113,9 @@ class Channel:
         request = None if kept is None else quick.request(self._plug.host, target, headers)
         started = time.monotonic()
         if kept is not None and request is not None:
-            status, said, content = quick.get(kept, request, lambda status: _cap(ask, status), self._heard)
+            status, said, content = quick.get(
+                kept, request, lambda status: _cap(ask, status), self._heard, ask.meanwhile
+            )
             return Answer(status, said, content or b"", self._heard_at - started, content is None)
         response = self._pool.urlopen(
             ask.method,

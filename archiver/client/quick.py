@@ -3,16 +3,20 @@
 Most requests ask for the next page of a list, and most answers are plain: 200, with a length. For such a one
 http.client and urllib3 do several times the work of the socket. Any other answer is left to them, from its first byte
 on.
+
+The socket has no timeout of its own here, for the watchdog pulls the plug of what takes too long: with one, Python
+waits for the socket and then reads it, and a busy process makes a thread wait its turn after each of the two.
 """
 
 from __future__ import annotations
 
 import re
+import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPException, HTTPResponse, RemoteDisconnected
-from io import BufferedReader
+from io import BufferedReader, RawIOBase
 from typing import Any, NamedTuple, cast
 
 import urllib3
@@ -64,47 +68,62 @@ def plain_head(start: bytes) -> Head | None:
 
 
 def get(
-    connection: HTTPConnection, request: bytes, cap: Callable[[int], int], heard: Callable[[], object]
+    connection: HTTPConnection,
+    request: bytes,
+    cap: Callable[[int], int],
+    heard: Callable[[], object],
+    meanwhile: Callable[[], object],
 ) -> tuple[int, Mapping[str, str], bytes | None]:
     """Status, headers and body of the answer to a request on a kept connection; closes it where it is not to be kept.
 
-    `cap`: how many bytes of the body are read, by status; a longer one is None. `heard` is called when the headers are
-    here. Raises what urllib3 raises, and TimeoutError.
+    `cap`: how many bytes of the body are read, by status; a longer one is None. `meanwhile` is called when the request
+    is on its way, `heard` when the headers are here. Raises what urllib3 raises, and TimeoutError.
     """
     keep, sock = False, cast("Any", connection.sock)
     try:
         with _translated():
+            sock.settimeout(None)
             sock.sendall(request)
-            with sock.makefile("rb", _BUFFER) as stream:
-                start = stream.peek(1)
-                if not start:
-                    raise RemoteDisconnected("closed without an answer")
-                if (head := plain_head(start)) is not None:
-                    stream.read(head.size)
-                    heard()
-                    content = _content(stream, head, cap(200))
-                    keep = content is not None
-                    return 200, head.headers, content
-                raw = HTTPResponse(_Begun(stream), method="GET")  # type: ignore[arg-type]
-                raw.begin()
+            meanwhile()
+            start = sock.recv(_BUFFER)
+            if not start:
+                raise RemoteDisconnected("closed without an answer")
+            if (head := plain_head(start)) is not None:
                 heard()
-                response = _response(raw)
-                content = body.read(response, cap(response.status))
-                keep = content is not None and raw.isclosed() and not raw.will_close
-                return response.status, response.headers, content
+                content = _content(sock, memoryview(start)[head.size :], head, cap(200))
+                keep = content is not None and len(start) <= head.size + head.length
+                return 200, head.headers, content
+            raw = HTTPResponse(_Begun(start, sock), method="GET")  # type: ignore[arg-type]
+            raw.begin()
+            heard()
+            response = _response(raw)
+            content = body.read(response, cap(response.status))
+            keep = content is not None and raw.isclosed() and not raw.will_close
+            return response.status, response.headers, content
     finally:
         if not keep:
             connection.close()
 
 
-class _Begun:
-    """What http.client takes for a socket: an answer of which nothing was taken yet."""
+class _Begun(RawIOBase):
+    """What http.client takes for a socket: an answer whose first bytes are here already."""
 
-    def __init__(self, stream: BufferedReader) -> None:
-        self._stream = stream
+    def __init__(self, start: bytes, sock: Any) -> None:
+        self._start = memoryview(start)
+        self._sock = sock
 
     def makefile(self, mode: str) -> BufferedReader:  # noqa: ARG002
-        return self._stream
+        return BufferedReader(self, _BUFFER)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._start:
+            return cast("int", self._sock.recv_into(buffer))
+        size = min(len(buffer), len(self._start))
+        buffer[:size], self._start = self._start[:size], self._start[size:]
+        return size
 
 
 def _response(raw: HTTPResponse) -> urllib3.HTTPResponse:
@@ -121,21 +140,29 @@ def _response(raw: HTTPResponse) -> urllib3.HTTPResponse:
     )
 
 
-def _content(stream: BufferedReader, head: Head, cap: int) -> bytes | None:
+def _content(sock: Any, start: memoryview, head: Head, cap: int) -> bytes | None:
+    """The body, of which a part is here already."""
     if head.length > cap:
         return None
     encoding = head.headers.get("Content-Encoding", "")
-    return body.decoded(lambda size: _pieces(stream, head.length, size), encoding, cap)
+    return body.decoded(lambda size: _pieces(sock, start, head.length, size), encoding, cap)
 
 
-def _pieces(stream: BufferedReader, length: int, size: int) -> Iterator[bytes]:
+def _pieces(sock: Any, start: memoryview, length: int, size: int) -> Iterator[bytearray]:
+    all_at_once = socket.MSG_WAITALL if type(sock) is socket.socket else 0  # TLS gives what a record holds
     left = length
     while left:
-        data = stream.read(min(left, size))
-        if not data:
-            raise IncompleteRead(length - left, left)
-        left -= len(data)
-        yield data
+        piece = bytearray(min(left, size))
+        have = min(len(piece), len(start))
+        piece[:have], start = start[:have], start[have:]
+        with memoryview(piece) as view:
+            while have < len(piece):
+                more = sock.recv_into(view[have:], 0, all_at_once)
+                if not more:
+                    raise IncompleteRead(length - left + have, left - have)
+                have += more
+        left -= len(piece)
+        yield piece
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -14,12 +15,13 @@ from urllib3 import HTTPResponse
 from urllib3.exceptions import HTTPError
 
 from archiver.client import words
-from archiver.client.channel import Answer, Ask, Channel, Overdue
+from archiver.client.channel import Answer, Ask, Channel, Meanwhile, Overdue, nothing
 from archiver.client.deadline import Watchdog
 from archiver.client.pace import LONGEST_PAUSE, LONGEST_REST, Patience, Rate, is_passing, retry_after
 from archiver.config import Integrator
 from archiver.errors import SourceUnavailable
 
+LONG_ENOUGH = 0.01  # seconds of a pause to do something else in: what is in hand is better done after sending
 SHARE_LOOK = 0.2  # seconds between two looks whether others have left a part of the rate
 
 
@@ -72,6 +74,7 @@ class Wire:
         self._change = threading.Condition()
         # A stack: the connection used last is used next, so that few of them go stale.
         self._idle = [Channel(integrator, self._watchdog) for _ in range(integrator.connections)]
+        self._waiting: deque[object] = deque()  # a token of each thread that waits for one
         self._stops: WeakSet[threading.Event] = WeakSet()
 
     @property
@@ -100,13 +103,9 @@ class Wire:
             paid = False
 
     @contextmanager
-    def channel(self) -> Iterator[Channel]:
-        """A connection for this thread alone, as soon as one is free."""
-        with self._change:
-            self._change.wait_for(lambda: self._idle or self.closed)
-            if self._closing.is_set():
-                raise self.ended()
-            channel = self._idle.pop()
+    def channel(self, meanwhile: Meanwhile = nothing) -> Iterator[Channel]:
+        """A connection for this thread alone, as soon as one is free; those that wait for one get it in turn."""
+        channel = self._free() or self._next_free(meanwhile)
         try:
             yield channel
         finally:
@@ -115,20 +114,39 @@ class Wire:
                     channel.close()
                 else:
                     self._idle.append(channel)
-                    self._change.notify()
+                    self._change.notify_all()
 
-    def pay(self, stop: threading.Event) -> None:
+    def _free(self) -> Channel | None:
+        with self._change:
+            if self._closing.is_set():
+                raise self.ended()
+            return self._idle.pop() if self._idle and not self._waiting else None
+
+    def _next_free(self, meanwhile: Meanwhile) -> Channel:
+        mine = object()
+        with self._change:
+            self._waiting.append(mine)
+        meanwhile()
+        with self._change:
+            self._change.wait_for(lambda: self.closed or (self._idle and self._waiting[0] is mine))
+            self._waiting.remove(mine)
+            self._change.notify_all()  # there may be one for the next, too
+            if self._closing.is_set():
+                raise self.ended()
+            return self._idle.pop()
+
+    def pay(self, stop: threading.Event, meanwhile: Meanwhile = nothing) -> None:
         """Wait until the rate allows one more request."""
         now = time.monotonic()
         if (rest := self._rate.resting(now)) > LONGEST_PAUSE:
             raise self.unavailable(f"it asked to be left alone for {rest:,.0f} s more", 429)
         if self._share is None:
-            self.pause(self._rate.reserve(now), stop)
+            self.pause(self._rate.reserve(now), stop, meanwhile)
             return
         after = 0.0
         while True:
             fraction = after or self._part(self._share, stop)
-            self.pause(self._rate.reserve(time.monotonic(), fraction), stop)
+            self.pause(self._rate.reserve(time.monotonic(), fraction), stop, meanwhile)
             after = self._part(self._share, stop)
             if after >= fraction:
                 return
@@ -144,8 +162,10 @@ class Wire:
             waited += SHARE_LOOK
         return fraction
 
-    def pause(self, seconds: float, stop: threading.Event) -> None:
+    def pause(self, seconds: float, stop: threading.Event, meanwhile: Meanwhile = nothing) -> None:
         """Wait, unless the caller or the client stops. Raises SourceUnavailable then."""
+        if seconds > LONG_ENOUGH:
+            meanwhile()
         if seconds > 0:
             (self._wait or stop.wait)(seconds)
         if stop.is_set():
@@ -181,9 +201,9 @@ class Wire:
             channel.close()
 
     def _try(self, call: _Call, channel: Channel | None, paid: bool) -> Answer:
-        with nullcontext(channel) if channel else self.channel() as mine:
+        with nullcontext(channel) if channel else self.channel(call.ask.meanwhile) as mine:
             if not paid:
-                self.pay(call.ask.stop)
+                self.pay(call.ask.stop, call.ask.meanwhile)
             try:
                 return self._exchange(call, mine)
             except HTTPError as exc:

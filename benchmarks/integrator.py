@@ -149,12 +149,13 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("--lines", type=int, default=2000, help="of each run")
     parser.add_argument("--failed", type=float, default=0.0, help="share of the runs that fail")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--name", default="price", help="what the names of the flows begin with, and their ids follow")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--latency", type=float, default=0.0, help="milliseconds before each answer")
     asked = parser.parse_args(given)
     start = datetime.now(UTC) - timedelta(hours=asked.runs + 1)
     habits = {"runs": asked.runs, "lines": asked.lines, "spread": 0.0, "failed": asked.failed, "partial": 0.0}
-    flows = [replace(flow_named(f"price-{number}"), empty=0.0, **habits) for number in range(1, asked.flows + 1)]
+    flows = [replace(flow_named(f"{asked.name}-{number}"), empty=0.0, **habits) for number in range(1, asked.flows + 1)]
     world = World(lambda: datetime.now(UTC), start=start, flows=flows, seed=asked.seed, products=100_000)
     integrator = Integrator(world, asked.latency / 1000)
     lines = integrator.prerender()

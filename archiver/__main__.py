@@ -7,12 +7,12 @@ import sys
 
 # Objects between two looks for cycles. What is imported stays, and what comes of a page goes by itself: after every
 # 700, as Python would have it, looking takes a twelfth of a start.
-LOOKS = 50_000
+LOOKS = 5_000
 
 
 def main() -> int:
     """The console script; answers the exit status."""
-    gc.set_threshold(LOOKS, 20, 20)
+    gc.set_threshold(LOOKS)
     from archiver import cli
 
     return cli.main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 import shutil
@@ -224,6 +225,41 @@ def test_certificates(bench: Bench, certificate: tuple[Path, Path], tmp_path: Pa
     assert server.connections == 2  # not tried again: it does not become valid in a second
     with pytest.raises(ConfigError, match="ca_file"):
         bench.client(server.url, ca_file=tmp_path / "absent.pem")
+
+
+@pytest.mark.parametrize("secure", [True, False])
+@pytest.mark.parametrize("compressed", [True, False])
+def test_what_comes_behind_a_body_is_no_answer(
+    bench: Bench, certificate: tuple[Path, Path], *, secure: bool, compressed: bool
+) -> None:
+    """Neither in the record of TLS that ends the body, nor behind padding that a gzip reader need not look at."""
+
+    def page(number: int) -> bytes:
+        return json.dumps({"results": [{"id": number}]}).encode()
+
+    def handler(request: Request, peer: socket.socket) -> bytes:
+        number = int(request.params["page"])
+        if number != 2:
+            return answer(200, page(number))
+        other = answer(200, page(666))
+        if compressed:
+            whole = gzip.compress(page(2))
+            body = whole + bytes(65536 - len(whole)) + other
+            head = answer(200, b"", "Content-Encoding: gzip", f"Content-Length: {len(body)}", length=False)
+        else:
+            body = page(2) + other
+            head = answer(200, b"", f"Content-Length: {len(page(2))}", length=False)
+        peer.sendall(head)
+        time.sleep(0.05)
+        peer.sendall(body)
+        return b""
+
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(*certificate)
+    server = bench.server(logged_in(handler), tls if secure else None)
+    client = bench.client(server.url, connections=1, ca_file=certificate[0])
+    assert [read(client, number).rows[0]["id"] for number in (1, 2, 3)] == [1, 2, 3]
+    assert server.connections == 2
 
 
 def test_a_tls_handshake_that_hangs(bench: Bench) -> None:

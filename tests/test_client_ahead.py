@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
@@ -105,6 +106,113 @@ def test_a_busy_reader_leaves_connections_to_others(bench: Bench, rate: float) -
         took = time.monotonic() - began
         assert answers[1]() == 2
     assert took < 0.5 + 4 / rate
+
+
+def test_reading_does_not_count_for_the_next_answer(bench: Bench) -> None:
+    """Neither for its deadline, nor for what is said to have gone by until it came."""
+
+    def reading(page: Page) -> int:
+        time.sleep(0.5)
+        return number(page)
+
+    server = bench.server(logged_in(lambda request, peer: numbered(request)))
+    client = bench.client(server.url, connections=1, timeout=timedelta(seconds=0.3))
+    with client.ahead(FLOW, LogType.LINE, reading) as ask:
+        assert [answer() for answer in [ask((10, page), None) for page in range(1, 5)]] == [1, 2, 3, 4]
+    assert max(note.seconds for note in bench.notes) < 0.3
+
+
+@pytest.mark.parametrize("second", ["refused for long", "silent", "no part of the rate"])
+def test_a_page_that_is_here_does_not_wait_for_the_next(bench: Bench, second: str) -> None:
+    came = threading.Event()
+
+    def handler(request: Request, peer: socket.socket) -> bytes | None:
+        if request.params["page"] == "1":
+            wanted.wait(5)
+            came.set()
+            return numbered(request).replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
+        if second == "silent":
+            server.done.wait(10)
+        return answer(503, b"", "Retry-After: 5")
+
+    wanted = threading.Event()
+    server = bench.server(logged_in(handler))
+    share = Fractions(came) if second == "no part of the rate" else None
+    client = bench.client(server.url, connections=1, share=share)
+    with client.ahead(FLOW, LogType.LINE, number) as ask:
+        first, _ = ask((10, 1), None), ask((10, 2), None)
+        wanted.set()
+        assert came.wait(5)
+        began = time.monotonic()
+        assert first() == 1
+        assert time.monotonic() - began < 1.5
+        client.close()
+
+
+class Fractions:
+    """All of the rate until something has come, and nothing of it then."""
+
+    def __init__(self, came: threading.Event) -> None:
+        self._came = came
+
+    def fraction(self) -> float:
+        return 0.0 if self._came.is_set() else 1.0
+
+
+def test_slow_reading_does_not_push_requests_together(bench: Bench) -> None:
+    def reading(page: Page) -> int:
+        time.sleep(0.25 if number(page) % 3 == 0 else 0.0)
+        return number(page)
+
+    server = bench.server(logged_in(lambda request, peer: numbered(request)))
+    client = bench.client(server.url, connections=4, requests_per_second=10.0)
+    with client.ahead(FLOW, LogType.LINE, reading) as ask:
+        assert [answer() for answer in [ask((10, page), None) for page in range(1, 25)]] == [*range(1, 25)]
+    at = sorted(request.at for request in server.seen)
+    assert max(sum(start <= one < start + 0.3 for one in at) for start in at) <= 4
+
+
+def test_a_thread_that_cannot_be_started_costs_one_page(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+    failures = iter([RuntimeError("can't start new thread")])
+
+    def unwilling(thread: threading.Thread) -> None:
+        if "client-pages" in thread.name and (failure := next(failures, None)):
+            raise failure
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", unwilling)
+    client = bench.client(bench.server(logged_in(lambda request, peer: numbered(request))).url, connections=1)
+    with client.ahead(FLOW, LogType.LINE, number) as ask:
+        with pytest.raises(RuntimeError, match="can't start"):
+            ask((10, 1), None)
+        assert [answer() for answer in [ask((10, page), None) for page in (2, 3)]] == [2, 3]
+
+
+def test_deadlines_hold_after_their_thread_could_not_be_started(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+    failures = iter([RuntimeError("can't start new thread")])
+
+    def unwilling(thread: threading.Thread) -> None:
+        if thread.name == "client-deadlines" and (failure := next(failures, None)):
+            raise failure
+        start(thread)
+
+    def handler(request: Request, peer: socket.socket) -> bytes:
+        if request.params["page"] == "2":
+            server.done.wait(10)
+        return numbered(request)
+
+    monkeypatch.setattr(threading.Thread, "start", unwilling)
+    server = bench.server(logged_in(handler))
+    client = bench.client(server.url, timeout=timedelta(seconds=0.5))
+    with pytest.raises(RuntimeError, match="can't start"):
+        read(client, 1)
+    assert read(client, 1).rows == [{"id": 1}]
+    began = time.monotonic()
+    with pytest.raises(SourceUnavailable, match=r"no complete answer within 0\.5 s"):
+        read(client, 2)
+    assert time.monotonic() - began < 5
 
 
 def test_what_is_not_begun_when_the_client_closes_has_an_end(bench: Bench) -> None:

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import SecretStr
 
-from archiver.client import Client, RequestNote
+from archiver.client import Client, RequestNote, Share
 from archiver.config import Flow, Integrator
 from archiver.errors import ArchiverError
 from archiver.logs import LogType
@@ -163,14 +163,17 @@ class Bench:
         self.stack.callback(server.close)
         return server
 
-    def client(self, url: str, *, hurried: bool = False, fixed: bool = False, **settings: Any) -> Client:
+    def client(
+        self, url: str, *, hurried: bool = False, fixed: bool = False, share: Share | None = None, **settings: Any
+    ) -> Client:
         """`hurried`: pauses are noted in place of being waited for."""
         secrets: dict[str, Any] = {"username": "user@example.com", "password": SecretStr(PASSWORD)}
         secrets = {"token": SecretStr(TOKEN)} if fixed else secrets
         plain: dict[str, Any] = {"requests_per_second": 1000.0, "timeout": timedelta(seconds=5)}
         integrator = Integrator("prod", url, **(plain | secrets | settings))
         wait = (lambda seconds: self.pauses.append(seconds) if seconds > 0.01 else None) if hurried else None
-        return self.stack.enter_context(Client(integrator, self.hold, wait=wait, on_request=self.notes.append))
+        client = Client(integrator, self.hold, wait=wait, on_request=self.notes.append, share=share)
+        return self.stack.enter_context(client)
 
 
 def logged_in(handler: Handler) -> Handler:

@@ -7,6 +7,7 @@ to let it run, which in a busy process takes longer than a request over a short 
 from __future__ import annotations
 
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -37,7 +38,7 @@ class _Task(Generic[T]):
         try:
             return self.context.run(self.fetch, meanwhile)
         except BaseException as exc:  # noqa: BLE001 - it comes where the answer would have come
-            self.future.set_exception(exc)
+            self._fail(exc)
             return None
 
     def take(self, answer: Answer) -> bool:
@@ -47,8 +48,13 @@ class _Task(Generic[T]):
         except AskAgain:
             return False
         except BaseException as exc:  # noqa: BLE001
-            self.future.set_exception(exc)
+            self._fail(exc)
         return True
+
+    def _fail(self, exc: BaseException) -> None:
+        """An error and what raised it keep each other for a while: without the pages that these frames have in hand."""
+        traceback.clear_frames(exc.__traceback__)
+        self.future.set_exception(exc)
 
 
 class Ahead:
@@ -73,9 +79,17 @@ class Ahead:
                 return None
             self._tasks.append(task)  # type: ignore[arg-type]
             if self._busy < self._threads:
-                self._busy += 1
-                self._pool.submit(self._work)
+                self._start(task)
         return task.future
+
+    def _start(self, task: _Task[T]) -> None:
+        try:
+            self._pool.submit(self._work)
+            self._busy += 1
+        except RuntimeError:  # the system gives no thread; those that there are will come to it
+            if self._busy <= 0:
+                self._tasks.remove(task)  # type: ignore[arg-type]
+                raise
 
     def close(self) -> None:
         """Begin nothing more. Does not wait for what is under way."""

@@ -52,7 +52,7 @@ class Ask(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """An answer, read to its end. `seconds` went by from before sending until its headers were here."""
+    """An answer, read to its end. At most so many `seconds` went by from before sending until its headers were here."""
 
     status: int
     headers: Mapping[str, str]
@@ -72,6 +72,8 @@ class Channel:
         self._plug = Plug()
         self._answered = False  # whether the headers of the try under way are here
         self._heard_at = 0.0  # since when (monotonic)
+        self._deadline = 0.0
+        self.besides = 0.0  # seconds of the last try in which something else was done
         self._watchdog = watchdog
         self._seconds = integrator.timeout.total_seconds()
         self._timeout = Timeout(connect=min(CONNECT_SECONDS, self._seconds), read=self._seconds)
@@ -80,8 +82,10 @@ class Channel:
 
     def exchange(self, ask: Ask) -> Answer:
         """Try once. Raises Overdue, or whatever urllib3 raises."""
+        self.besides = 0.0
         self._plug.start()
-        self._watchdog.watch(self._plug, time.monotonic() + self._seconds)
+        self._deadline = time.monotonic() + self._seconds
+        self._watchdog.watch(self._plug, self._deadline)
         try:
             answer = self._exchange(ask)
         except (HTTPError, OSError) as exc:
@@ -114,9 +118,11 @@ class Channel:
         started = time.monotonic()
         if kept is not None and request is not None:
             status, said, content = quick.get(
-                kept, request, lambda status: _cap(ask, status), self._heard, ask.meanwhile
+                kept, request, lambda status: _cap(ask, status), self._heard, partial(self._besides, ask)
             )
             return Answer(status, said, content or b"", self._heard_at - started, content is None)
+        self._besides(ask)
+        started = time.monotonic()
         response = self._pool.urlopen(
             ask.method,
             target,
@@ -131,6 +137,16 @@ class Channel:
         self._heard()
         content = read(response, _cap(ask, response.status))
         return Answer(response.status, response.headers, content or b"", self._heard_at - started, content is None)
+
+    def _besides(self, ask: Ask) -> None:
+        """What is done besides does not count for the deadline."""
+        if ask.meanwhile is nothing:
+            return
+        began = time.monotonic()
+        self._watchdog.done(self._plug)
+        ask.meanwhile()
+        self.besides += time.monotonic() - began
+        self._watchdog.watch(self._plug, self._deadline + self.besides)
 
     def _heard(self) -> None:
         self._heard_at, self._answered = time.monotonic(), True

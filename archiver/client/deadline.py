@@ -86,8 +86,13 @@ class Watchdog:
             if self._closed:
                 plug.pull()
             elif self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="client-deadlines", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="client-deadlines", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:
+                    del self._deadlines[plug]
+                    raise
+                self._thread = thread
             elif self._wakes_at is None or deadline < self._wakes_at:
                 self._change.notify()
 

@@ -90,8 +90,9 @@ def get(
                 raise RemoteDisconnected("closed without an answer")
             if (head := plain_head(start)) is not None:
                 heard()
-                content = _content(sock, memoryview(start)[head.size :], head, cap(200))
-                keep = content is not None and len(start) <= head.size + head.length
+                rest = _Body(sock, memoryview(start)[head.size :], head.length)
+                content = rest.content(head.headers.get("Content-Encoding", ""), cap(200))
+                keep = content is not None and rest.is_whole
                 return 200, head.headers, content
             raw = HTTPResponse(_Begun(start, sock), method="GET")  # type: ignore[arg-type]
             raw.begin()
@@ -140,29 +141,40 @@ def _response(raw: HTTPResponse) -> urllib3.HTTPResponse:
     )
 
 
-def _content(sock: Any, start: memoryview, head: Head, cap: int) -> bytes | None:
-    """The body, of which a part is here already."""
-    if head.length > cap:
-        return None
-    encoding = head.headers.get("Content-Encoding", "")
-    return body.decoded(lambda size: _pieces(sock, start, head.length, size), encoding, cap)
+class _Body:
+    """A body of a stated length, of which a part is here already."""
 
+    def __init__(self, sock: Any, start: memoryview, length: int) -> None:
+        self._sock = sock
+        self._start = start
+        self._length = length
+        self._left = length
 
-def _pieces(sock: Any, start: memoryview, length: int, size: int) -> Iterator[bytearray]:
-    all_at_once = socket.MSG_WAITALL if type(sock) is socket.socket else 0  # TLS gives what a record holds
-    left = length
-    while left:
-        piece = bytearray(min(left, size))
-        have = min(len(piece), len(start))
-        piece[:have], start = start[:have], start[have:]
-        with memoryview(piece) as view:
-            while have < len(piece):
-                more = sock.recv_into(view[have:], 0, all_at_once)
-                if not more:
-                    raise IncompleteRead(length - left + have, left - have)
-                have += more
-        left -= len(piece)
-        yield piece
+    def content(self, encoding: str, cap: int) -> bytes | None:
+        """All of it, decoded; None where it is longer than `cap`."""
+        return None if self._length > cap else body.decoded(self._pieces, encoding, cap)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it was taken, and nothing came behind it: TLS may have that in hand already, so that the
+        socket does not tell."""
+        pending = getattr(getattr(self._sock, "sslobj", self._sock), "pending", None)
+        return not (self._left or self._start or (pending and pending()))
+
+    def _pieces(self, size: int) -> Iterator[bytearray]:
+        all_at_once = socket.MSG_WAITALL if type(self._sock) is socket.socket else 0  # TLS gives what a record holds
+        while self._left:
+            piece = bytearray(min(self._left, size))
+            have = min(len(piece), len(self._start))
+            piece[:have], self._start = self._start[:have], self._start[have:]
+            with memoryview(piece) as view:
+                while have < len(piece):
+                    more = self._sock.recv_into(view[have:], 0, all_at_once)
+                    if not more:
+                        raise IncompleteRead(self._length - self._left + have, self._left - have)
+                    have += more
+            self._left -= len(piece)
+            yield piece
 
 
 @contextmanager

@@ -124,13 +124,14 @@ class Wire:
 
     def _next_free(self, meanwhile: Meanwhile) -> Channel:
         mine = object()
-        with self._change:
-            self._waiting.append(mine)
         meanwhile()
         with self._change:
-            self._change.wait_for(lambda: self.closed or (self._idle and self._waiting[0] is mine))
-            self._waiting.remove(mine)
-            self._change.notify_all()  # there may be one for the next, too
+            self._waiting.append(mine)
+            try:
+                self._change.wait_for(lambda: self.closed or (self._idle and self._waiting[0] is mine))
+            finally:
+                self._waiting.remove(mine)
+                self._change.notify_all()  # there may be one for the next, too
             if self._closing.is_set():
                 raise self.ended()
             return self._idle.pop()
@@ -145,27 +146,30 @@ class Wire:
             return
         after = 0.0
         while True:
-            fraction = after or self._part(self._share, stop)
+            fraction = after or self._part(self._share, stop, meanwhile)
             self.pause(self._rate.reserve(time.monotonic(), fraction), stop, meanwhile)
-            after = self._part(self._share, stop)
+            after = self._part(self._share, stop, meanwhile)
             if after >= fraction:
                 return
             # What was reserved while more of the rate was ours is too early now: once more.
 
-    def _part(self, share: Share, stop: threading.Event) -> float:
+    def _part(self, share: Share, stop: threading.Event, meanwhile: Meanwhile = nothing) -> float:
         """Our part of the rate, as soon as there is any."""
         waited = 0.0
         while (fraction := share.fraction()) <= 0.0:
             if waited > LONGEST_PAUSE:
                 raise self.unavailable("other processes of this archive use up its request rate", 429)
-            self.pause(SHARE_LOOK, stop)
+            self.pause(SHARE_LOOK, stop, meanwhile)
             waited += SHARE_LOOK
         return fraction
 
     def pause(self, seconds: float, stop: threading.Event, meanwhile: Meanwhile = nothing) -> None:
         """Wait, unless the caller or the client stops. Raises SourceUnavailable then."""
         if seconds > LONG_ENOUGH:
+            began = time.monotonic()
             meanwhile()
+            if self._wait is None:
+                seconds -= time.monotonic() - began
         if seconds > 0:
             (self._wait or stop.wait)(seconds)
         if stop.is_set():
@@ -209,7 +213,7 @@ class Wire:
             except HTTPError as exc:
                 if not mine.was_stale(exc):
                     raise
-            self.pay(call.ask.stop)
+            self.pay(call.ask.stop, call.ask.meanwhile)
             return self._exchange(call, mine)
 
     def _exchange(self, call: _Call, channel: Channel) -> Answer:
@@ -222,7 +226,7 @@ class Wire:
         try:
             answer = channel.exchange(ask)
         finally:
-            seconds = time.monotonic() - started
+            seconds = time.monotonic() - started - channel.besides
             call.seconds += seconds
             if self._on_request is not None:
                 status, size = (answer.status, len(answer.body)) if answer else (None, 0)
@@ -244,7 +248,7 @@ class Wire:
             call.patience = call.patience.increment(call.ask.method, call.ask.path, response, exc)
         except HTTPError:
             raise self._given_up(call, answer, exc, asked) from None
-        self.pause(asked + call.patience.get_backoff_time(), call.ask.stop)
+        self.pause(asked + call.patience.get_backoff_time(), call.ask.stop, call.ask.meanwhile)
 
     def _given_up(self, call: _Call, answer: Answer | None, exc: Exception | None, asked: float) -> SourceUnavailable:
         if exc is not None:

@@ -43,8 +43,8 @@ def parse_page(body: bytes) -> Page:
     """
     try:
         page = _load(body)
-    except (ValueError, RecursionError) as exc:
-        raise PageUnreadable(f"the answer of {len(body):,} bytes is not JSON") from exc
+    except (ValueError, RecursionError):
+        raise PageUnreadable(f"the answer of {len(body):,} bytes is not JSON") from None  # the cause has a copy of it
     if not isinstance(page, dict) or not isinstance(page.get("results"), list):
         raise PageUnreadable("the answer is JSON, but it has no list of results")
     rows = page["results"]

@@ -15,8 +15,6 @@ import json
 import os
 import statistics
 import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,11 +26,10 @@ import psycopg
 
 from archiver import embedded
 from archiver.store import connect, migrate
+from benchmarks import fresh
 from benchmarks.idle import Polled, measure
-from benchmarks.ingest import configuration
 from benchmarks.race.meter import postgres_seconds
 
-HERE = Path(__file__).parent.parent
 EMPTY = "growth_empty"
 
 
@@ -54,12 +51,11 @@ def main() -> int:
     with embedded.running(asked.dir / "data") as grown, _empty(grown) as empty:
         places = {"grown": grown, "empty": empty}
         for name, dsn in places.items():
-            print(f"{name}: {_lines(dsn):,} lines", flush=True)
+            print(f"{name}: {fresh.lines(dsn):,} lines", flush=True)
         loads: dict[str, list[Loaded]] = {name: [] for name in places}
         polls: dict[str, list[Polled]] = {name: [] for name in places}
         for number in range(asked.rounds):
-            # Names that no earlier call has used, so that all rows are new.
-            with _integrator(f"growth-{time.time_ns()}", asked) as said:
+            with fresh.integrator(asked.runs, asked.lines) as said:
                 for name in list(places)[:: 1 if number % 2 else -1]:
                     loads[name].append(_load(places[name], said))
                     print(f"round {number + 1} {name:6} {loads[name][-1].rate:9,.0f} lines/s", end="", flush=True)
@@ -95,50 +91,21 @@ def _empty(dsn: str) -> Iterator[str]:
             connection.execute(f"DROP DATABASE IF EXISTS {EMPTY} WITH (FORCE)".encode())
 
 
-@contextmanager
-def _integrator(name: str, asked: argparse.Namespace) -> Iterator[str]:
-    shape = ["--runs", str(asked.runs), "--lines", str(asked.lines), "--name", name]
-    command = [sys.executable, "-m", "benchmarks.integrator", "--flows", "2", *shape]
-    with subprocess.Popen(command, cwd=HERE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdin is not None
-        assert server.stdout is not None
-        yield server.stdout.readline()
-        server.stdin.close()
-
-
 def _load(dsn: str, said: str) -> Loaded:
-    lines, before = _lines(dsn), postgres_seconds(dsn)
-    with _configured(dsn, said) as path:
+    lines, before = fresh.lines(dsn), postgres_seconds(dsn)
+    with fresh.configured(dsn, said) as path:
         began = time.monotonic()
-        subprocess.run(
-            [sys.executable, "-m", "archiver", "--config", str(path), "sync"], stdout=subprocess.DEVNULL, check=True
-        )
+        subprocess.run(fresh.sync(path), stdout=subprocess.DEVNULL, check=True)
         seconds = time.monotonic() - began
-    used, new = postgres_seconds(dsn) - before, _lines(dsn) - lines
+    used, new = postgres_seconds(dsn) - before, fresh.lines(dsn) - lines
     if new != json.loads(said)["lines"]:
         raise SystemExit(f"{new:,} lines are new, of {json.loads(said)['lines']:,}")
     return Loaded(new / seconds, used)
 
 
 def _poll(dsn: str, said: str, polls: int) -> Polled:
-    with _configured(dsn, said) as path:
+    with fresh.configured(dsn, said) as path:
         return measure(path, polls)
-
-
-@contextmanager
-def _configured(dsn: str, said: str) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="archiver-growth-") as folder:
-        path = Path(folder) / "config.yaml"
-        path.write_text(configuration(dsn, json.loads(said), 4))
-        yield path
-
-
-def _lines(dsn: str) -> int:
-    """As the archive counts them itself; a count over tens of millions of rows would warm what is measured."""
-    with psycopg.connect(dsn) as connection:
-        row = connection.execute("SELECT coalesce(sum(line_count), 0) FROM archive.run").fetchone()
-    assert row is not None
-    return int(row[0])
 
 
 if __name__ == "__main__":

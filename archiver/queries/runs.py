@@ -39,20 +39,25 @@ _NEWEST = """
     SELECT v.* FROM newest JOIN reporting.run v USING (flow_key, log_id)
     ORDER BY v.started_at DESC, v.flow_key, v.log_id DESC
 """
+# Whole keys are compared, and sorted by, so that nothing but the index of just these columns will do: to a planner that
+# does not know which flow is meant, the index of all runs by time looks as good, and a flow of few runs makes it walk
+# through those of all others.
 _ARM = """(
+    SELECT flow_key, log_id, created FROM archive.run
+    WHERE ({key}, created) >= ({value}, coalesce(%(since)s::timestamptz, '-infinity'))
+        AND ({key}, created) < ({value}, coalesce(%(until)s::timestamptz, 'infinity')) AND {state}
+    ORDER BY {order}, created DESC, log_id DESC LIMIT %(limit)s
+)"""
+# What there is little of: states and statuses that are not known, runs that go on.
+_FEW = """(
     SELECT flow_key, log_id, created FROM archive.run
     WHERE flow_key = f.flow_key AND {status} AND {state}
         AND (%(since)s::timestamptz IS NULL OR created >= %(since)s)
         AND (%(until)s::timestamptz IS NULL OR created < %(until)s)
     ORDER BY created DESC, log_id DESC LIMIT %(limit)s
 )"""
-_STATUS = {
-    "in_progress": ["status = 1"],
-    "success": ["status = 2"],
-    "failed": ["status = 3"],
-    "empty": ["status = 4"],
-    "unknown": ["status < 1", "status > 4"],
-}
+_STATUS = {"in_progress": 1, "success": 2, "failed": 3, "empty": 4}
+_UNKNOWN_STATUS = ("status < 1", "status > 4")
 _STATE = {"started": "state = 1", "in_progress": "state = 2", "finished": "state = 3"}
 _STATE["unknown"] = "(state < 1 OR state > 3)"
 _ALL = f"""
@@ -75,12 +80,33 @@ def runs(reader: Reader, which: RunFilter, limit: int | None = None) -> Iterator
 
 
 def _newest(which: RunFilter) -> str:
-    statuses = [one for word in which.statuses for one in _STATUS.get(word, ("FALSE",))] or ["TRUE"]
-    state = " OR ".join(_STATE.get(word, "FALSE") for word in which.states) or "TRUE"
-    # Said in these words, the few runs that go on have an index of their own.
-    going = " AND state IS DISTINCT FROM 3" if which.states and "finished" not in which.states else ""
-    arms = [_ARM.format(status=status, state=f"({state}){going}") for status in dict.fromkeys(statuses)]
-    return _NEWEST.format(arms=" UNION ALL ".join(arms))
+    return _NEWEST.format(arms=" UNION ALL ".join(_arms(which)) or _FEW.format(status="FALSE", state="TRUE"))
+
+
+def _arms(which: RunFilter) -> Iterator[str]:
+    state = f"({' OR '.join(_STATE.get(word, 'FALSE') for word in which.states) or 'TRUE'})"
+    if which.states and "finished" not in which.states:
+        # Said in these words, the few runs that go on have an index of their own.
+        state += " AND state IS DISTINCT FROM 3"
+        known = [f"status = {_STATUS[word]}" for word in _known(which)]
+        for status in [*known, *_unknown(which)] if which.statuses else ["TRUE"]:
+            yield _FEW.format(status=status, state=state)
+        return
+    for word in _known(which):
+        key, value = "flow_key, status", f"f.flow_key, {_STATUS[word]}::smallint"
+        yield _ARM.format(key=key, value=value, order="flow_key DESC, status DESC", state=state)
+    for status in _unknown(which):
+        yield _FEW.format(status=status, state=state)
+    if not which.statuses:
+        yield _ARM.format(key="flow_key", value="f.flow_key", order="flow_key DESC", state=state)
+
+
+def _known(which: RunFilter) -> list[str]:
+    return [word for word in dict.fromkeys(which.statuses) if word in _STATUS]
+
+
+def _unknown(which: RunFilter) -> Sequence[str]:
+    return _UNKNOWN_STATUS if "unknown" in which.statuses else ()
 
 
 def run(reader: Reader, flow_key: int, log_id: int) -> Row:

@@ -1,6 +1,7 @@
 """Generates an archive once and measures what people ask of it.
 
-    python -m benchmarks.reading [--lines 2000000] [--runs 100000] [--dir FOLDER] [--rounds 15] [--only generate]
+    python -m benchmarks.reading [--lines 2000000] [--runs 100000] [--dir FOLDER] [--rounds 15] [--archiving 10]
+        [--only generate]
 
 The archive stays in the folder, outside the checkout; where it is there already, it is only read.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import psycopg
 from archiver import embedded
 from archiver.store import connect, migrate
 from archiver.store.search_fields import build
+from benchmarks.fresh import archiving
 from benchmarks.reading.generate import generate
 
 
@@ -27,6 +30,7 @@ def main() -> int:
     parser.add_argument("--dir", type=Path, default=Path(tempfile.gettempdir()) / "archiver-reading")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--declare", metavar="FIELD", action="append", default=[], help="as search_fields does")
+    parser.add_argument("--archiving", metavar="RATE", type=float, help="meanwhile, so many requests a second")
     parser.add_argument("--only", choices=["generate", "measure"])
     asked = parser.parse_args()
     asked.dir.mkdir(mode=0o711, parents=True, exist_ok=True)
@@ -41,7 +45,8 @@ def main() -> int:
             from benchmarks.reading.measure import measure
 
             build(engine, asked.declare)
-            measure(engine, asked.rounds)
+            with archiving(dsn, asked.archiving) if asked.archiving else nullcontext():
+                measure(engine, asked.rounds)
         engine.dispose()
     return 0
 

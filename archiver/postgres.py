@@ -66,7 +66,13 @@ def translated() -> Iterator[None]:
 
 _STATES: dict[str, tuple[type[ArchiverError], str]] = {
     "3D": (DatabaseUnavailable, "the database does not exist: create it, or change database.url"),
-    "42501": (DatabaseUnavailable, "the database role lacks a privilege; see docs/operations.md on roles"),
+    "42501": (
+        DatabaseUnavailable,
+        (
+            "the database role lacks a privilege: let the owner run `archiver migrate --writer ROLE`, also after a"
+            " restore (docs/operations.md on roles)"
+        ),
+    ),
     "53": (DatabaseFull, "the database is out of disk, memory or connections"),
     "57": (DatabaseInterrupted, "the database was stopped or cancelled the statement"),
     "40": (DatabaseInterrupted, "the database rolled the transaction back because of another one"),

@@ -14,11 +14,13 @@ _RIGHTS = (
     "REVOKE INSERT, UPDATE ON archive.alembic_version FROM {role}",
     "GRANT DELETE ON archive.pass, archive.daemon, archive.alert, archive.alert_message TO {role}",
     "GRANT USAGE ON SEQUENCE archive.pass_pass_id_seq TO {role}",  # passes are numbered before they are written down
+    "GRANT SELECT ON ALL SEQUENCES IN SCHEMA archive TO {role}",  # so that pg_dump can read them
     "GRANT EXECUTE ON FUNCTION archive.make_partition(date) TO {role}",
     "GRANT SELECT ON ALL TABLES IN SCHEMA reporting TO {role}",
 )
 _LATER = (
     "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA archive GRANT SELECT, INSERT, UPDATE ON TABLES TO {role}",
+    "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA archive GRANT SELECT ON SEQUENCES TO {role}",
     "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA reporting GRANT SELECT ON TABLES TO {role}",
 )
 

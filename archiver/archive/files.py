@@ -20,7 +20,7 @@ LONGEST = 6 * 60 * 60.0
 
 def fetch_details(turn: Turn) -> bool:
     """Download the wanted files that are due, each once; answers whether there were any."""
-    any_due, last = False, None
+    any_due, last, absent = False, None, 0
     while wanted := turn.store.wanted(turn.flow_key, eager=turn.eager, after=last):
         last = wanted[-1]
         for one, file in _downloads(turn, [one for one in wanted if (one.log_type, one.log_id) not in turn.fetched]):
@@ -31,9 +31,16 @@ def fetch_details(turn: Turn) -> bool:
                 writer.put_detail(one.log_type, one.log_id, values)
             if values["outcome"] == "stored":
                 turn.report.details += 1
+            elif file is None and values["outcome"] == "wanted":
+                absent += 1
             elif values["outcome"] != "wanted":
                 turn.report.errors.append(f"file of log {one.log_id}: {values['outcome']}: {values['error']}")
             any_due = True
+    if absent:
+        turn.report.notes.append(
+            f"{absent} files that the Integrator announces are not there yet; if none ever comes, is the project's slug"
+            f" {turn.flow.project_slug!r} right?"
+        )
     return any_due
 
 

@@ -47,11 +47,12 @@ class Call:
         return config.load(self.file, os.environ)
 
     def any_config(self) -> Config:
-        """The configuration, or what holds without one; a file that somebody named has to be there."""
+        """The configuration, or what holds without one, for those who log in nowhere: the Integrators' credentials need
+        not be there. A file that somebody named has to be."""
         from archiver import config
 
         if self.file or os.environ.get("ARCHIVER_CONFIG") or self.path.exists():
-            return self.config()
+            return config.load(self.file, os.environ, logins=False)
         return config.default(os.environ)
 
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 one = typer.Typer()
 
+LOOK = 100  # runs of a flow that are looked at for a file
+FILES = 3  # that are asked for, at most, until one is there
 SKEW = 10.0  # seconds between two clocks that are worth a warning
 
 
@@ -173,34 +175,67 @@ def _integrators(config: Config, hold: LoginHold) -> Iterator[Finding]:
 
 
 def _flows(client: Client, integrator: str, flows: list[Flow]) -> Iterator[Finding]:
-    """Each flow, several at a time, and then the Integrator's clock, as the first answers tell it."""
+    """Each flow, several at a time, then a file of each project, and then the Integrator's clock, as the first answers
+    tell it."""
     clock: Finding | None = None
+    files: dict[str, list[tuple[Flow, int]]] = {}
     with ThreadPoolExecutor(client.connections) as pool:
-        for finding, skew in pool.map(lambda flow: _flow(client, flow), flows):
-            yield finding
-            if skew is not None and clock is None:
-                clock = _clock(f"clock of {integrator}", skew)
+        for flow, looked in zip(flows, pool.map(lambda flow: _flow(client, flow), flows), strict=True):
+            yield looked.finding
+            files.setdefault(flow.project_slug, []).extend((flow, log_id) for log_id in looked.files)
+            if looked.skew is not None and clock is None:
+                clock = _clock(f"clock of {integrator}", looked.skew)
+    for slug, some in files.items():
+        if some:
+            yield _files(client, slug, some[:FILES])
     if clock is not None:
         yield clock
 
 
-def _flow(client: Client, flow: Flow) -> tuple[Finding, float | None]:
-    """A flow's finding, and by how many seconds the Integrator's clock is ahead of this machine's."""
-    from archiver.logs import LogType, parse_run
+def _files(client: Client, slug: str, some: list[tuple[Flow, int]]) -> Finding:
+    """Whether there is a file where the Integrator says so: nothing else asks for a project by its slug."""
+    name = f"files of {slug}"
+    try:
+        if any(client.download(flow, log_id) is not None for flow, log_id in some):
+            return Finding(name, "ok", "a file was downloaded")
+    except ArchiverError as exc:
+        return Finding(name, "warning", str(exc))
+    return Finding(
+        name,
+        "warning",
+        f"none, of {words.many(len(some), 'log')} that should have one: is {slug!r} the project's slug?",
+    )
+
+
+class _Looked(NamedTuple):
+    """A flow's finding; by how many seconds the Integrator's clock is ahead of this machine's; runs with a file."""
+
+    finding: Finding
+    skew: float | None = None
+    files: tuple[int, ...] = ()
+
+
+def _flow(client: Client, flow: Flow) -> _Looked:
+    from archiver.logs import LogType, State, parse_run
 
     name = f"flow {flow.name}"
     began = datetime.now(UTC)
     try:
-        page = client.list_logs(flow, LogType.MAIN, limit=1, page=1)
+        page = client.list_logs(flow, LogType.MAIN, limit=LOOK, page=1)
     except ArchiverError as exc:
-        return Finding(name, "error", str(exc)), None
+        return _Looked(Finding(name, "error", str(exc)))
     skew = None if page.signpost is None else _beyond(began, page.signpost, datetime.now(UTC))
     if not page.rows:
-        return Finding(name, "warning", f"no runs listed: is the id {flow.flow_id} right?"), skew
-    created = parse_run(page.rows[0]).created
+        return _Looked(Finding(name, "warning", f"no runs listed: is the id {flow.flow_id} right?"), skew)
+    runs = [parse_run(row) for row in page.rows]
+    ended = [run for run in runs if run.state == State.FINISHED]
+    announced = [run.log_id for run in ended if run.is_send_s3 == 1]
+    announced += [step.log_id for run in ended for step in run.steps if step.is_send_s3 == 1]
+    files = [log_id for log_id in announced if log_id is not None]
+    created = runs[0].created
     count = "runs listed" if page.count is None else f"{words.many(page.count, 'run')} listed"
-    first = f", the first of {words.local(datetime.fromisoformat(created))}" if created else ""
-    return Finding(name, "ok", count + first), skew
+    first = f", the newest of {words.local(datetime.fromisoformat(created))}" if created else ""
+    return _Looked(Finding(name, "ok", count + first), skew, tuple(files[:FILES]))
 
 
 def _database_clock(engine: Engine) -> Finding:

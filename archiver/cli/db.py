@@ -7,11 +7,12 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from archiver.cli import output
+from archiver.cli import output, words
 from archiver.cli.call import WrongCall, call_of
 from archiver.cli.options import DATABASE, examples
 from archiver.errors import MissingExtra
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
     from archiver.config import Config
 
 db = typer.Typer(
-    help="The database itself: address, psql, start and stop.", no_args_is_help=True, rich_help_panel=DATABASE
+    help="The database itself: address, psql, dump, start and stop.", no_args_is_help=True, rich_help_panel=DATABASE
 )
 
 
-@db.command(epilog=examples('psql "$(archiver db url)"', 'pg_dump "$(archiver db url)" > archive.sql'))
+@db.command(epilog=examples('psql "$(archiver db url)"'))
 def url(context: typer.Context) -> None:
     """Print the address as libpq writes it, password and all.
 
@@ -43,21 +44,38 @@ def psql(
     arguments: Annotated[list[str] | None, typer.Argument(metavar="[ARGS]...", help="Whatever psql takes.")] = None,
 ) -> int:
     """Start psql on the database; its exit status is psql's."""
-    from psycopg.conninfo import conninfo_to_dict, make_conninfo
-
     from archiver import embedded
 
-    program = embedded.psql()
+    program = embedded.program("psql")
     if program is None:
         raise MissingExtra("there is no psql here: install 'archiver[embedded]', or PostgreSQL's own client programs")
     with _up(call_of(context).any_config()) as dsn, _deaf_to_interrupts():
-        parts = conninfo_to_dict(dsn)
-        # Other users see a program's arguments; they do not see its environment.
-        password = parts.pop("password", None)
-        environ = os.environ | ({"PGPASSWORD": str(password)} if password else {})
-        command = [str(program), "-d", make_conninfo("", **parts), *(arguments or ())]
-        status = subprocess.run(command, env=environ, check=False).returncode  # noqa: S603 - no shell is involved
-    return status if status >= 0 else 128 - status
+        return _run(program, dsn, *(arguments or ()))
+
+
+@db.command(epilog=examples("archiver db dump archive.dump", "pg_restore --list archive.dump"))
+def dump(context: typer.Context, file: Annotated[Path, typer.Argument(help="Where to; pg_restore reads it.")]) -> int:
+    """Dump the archive into a file, while the daemon goes on; its exit status is pg_dump's.
+
+    With a pg_dump that fits the server. The file is there when all of it is; until then an older one stays.
+    """
+    from archiver import database, embedded
+
+    config = call_of(context).any_config()
+    part = file.with_name(f"{file.name}.part")
+    with _up(config) as dsn:
+        with database.connection(config) as driver:
+            program = embedded.pg_dump(driver.info.server_version // 10_000)
+        if program is None:
+            raise MissingExtra("there is no pg_dump here: install PostgreSQL's own client programs")
+        try:
+            status = _run(program, dsn, "-Fc", "-n", "archive", "-n", "reporting", "-f", str(part))
+            if not status:
+                part.replace(file)
+                output.say(f"{file}: {words.size(file.stat().st_size)}, by PostgreSQL's {program}")
+        finally:
+            part.unlink(missing_ok=True)
+    return status
 
 
 @db.command()
@@ -104,6 +122,19 @@ def _up(config: Config) -> Iterator[str]:
         return
     with embedded.running(config.data_dir) as dsn:
         yield dsn
+
+
+def _run(program: Path, dsn: str, *arguments: str) -> int:
+    """One of Postgres's own programs on the database; its exit status as a shell has it."""
+    from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+    parts = conninfo_to_dict(dsn)
+    # Other users see a program's arguments; they do not see its environment.
+    password = parts.pop("password", None)
+    environ = os.environ | ({"PGPASSWORD": str(password)} if password else {})
+    command = [str(program), "-d", make_conninfo("", **parts), *arguments]
+    status = subprocess.run(command, env=environ, check=False).returncode  # noqa: S603 - no shell is involved
+    return status if status >= 0 else 128 - status
 
 
 @contextmanager

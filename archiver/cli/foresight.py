@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from archiver.signs import Space
 
 
+LONG = 3650.0  # days
+
+
 class Foresight(NamedTuple):
     """`outrun`: by flow its name, and the days after which the Integrator would drop what nobody has read."""
 
@@ -37,12 +40,16 @@ class Foresight(NamedTuple):
             text += f", and {words.size(round(self.space.growth))} more a day"
         if self.space.free is not None:
             text += f"; {words.size(self.space.free)} are free"
-            text += "" if self.space.days_left is None else f", enough for {self.space.days_left:,.0f} days"
+            text += "" if self.space.days_left is None else f", enough for {_days(self.space.days_left)}"
         if self.outrun:
             name, days = min(self.outrun.values(), key=lambda one: one[1])
             left = words.span(max(0.0, days) * 86_400)
             text += f"\nwithout a poll the Integrator would drop unread runs after {left} ({name} first)"
         return text
+
+
+def _days(days: float) -> str:
+    return f"{days:,.0f} days" if days < LONG else "more than ten years"
 
 
 def foresight(reader: Reader, config: Config) -> Foresight:

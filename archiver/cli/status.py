@@ -17,6 +17,7 @@ from archiver.cli.output import Column
 if TYPE_CHECKING:
     from archiver.config import Config
     from archiver.queries import FlowRow, Health, Reader, Row
+    from archiver.queries.vitals import DaemonRow
 
 one = typer.Typer()
 
@@ -47,6 +48,7 @@ def status(context: typer.Context, *, flow: Flows = None, as_json: AsJson = Fals
     """
     from archiver import queries
     from archiver.cli.foresight import foresight
+    from archiver.queries.vitals import daemons
 
     one_form(as_json=as_json, as_csv=as_csv)
     call = call_of(context)
@@ -54,7 +56,8 @@ def status(context: typer.Context, *, flow: Flows = None, as_json: AsJson = Fals
     with archive(context) as reader:
         names = queries.health_columns(reader)
         rows = _rows(reader, config, flow or [])
-        broken = _broken(reader)
+        at_work = daemons(reader)
+        broken = _broken(at_work)
         shares = queries.rate_shares(reader)
         ahead = foresight(reader, config)
     for row in rows:
@@ -74,18 +77,18 @@ def status(context: typer.Context, *, flow: Flows = None, as_json: AsJson = Fals
         _print(judged, now)
         _print_shares(shares)
         output.say(ahead.told(), "dim")
+        if not at_work:
+            output.say("no daemon is at work on this archive", "dim")
         for problem in broken:
             output.say(problem, "red")
     return 0 if all(health.is_well for _, health in judged) and not broken else 1
 
 
-def _broken(reader: Reader) -> list[str]:
+def _broken(at_work: list[DaemonRow]) -> list[str]:
     """The daemons that go on with an older configuration, for the file as it is now cannot be used."""
-    from archiver.queries.vitals import daemons
-
     return [
         f"{one.owner.rsplit(':', 1)[0]} does not take over {one.config_path} as it is now: {one.config_error}"
-        for one in daemons(reader)
+        for one in at_work
         if one.config_error
     ]
 

@@ -17,15 +17,19 @@ from archiver.config.values import located
 SECRETS = frozenset({"password", "token", "url", "tokens", "to", "heartbeat"})
 LISTS = frozenset({"tokens", "to"})
 
+# What only a login needs.
+_LOGIN = re.compile(r"integrators\.[^.]+\.(?:username|password|token)(?:_file)?")
 _VARIABLE = re.compile(r"\$(\$\{)|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|(\$\{)")
 _LARGEST_SECRET = 1 << 16
 
 
 class Outside:
-    """Brings a file's texts to their final form; what cannot be had becomes BROKEN and a problem."""
+    """Brings a file's texts to their final form; what cannot be had becomes BROKEN and a problem, but for credentials
+    of Integrators where nobody is to log in: these then stay as they are written."""
 
-    def __init__(self, problems: Problems, environ: Mapping[str, str], folder: Path) -> None:
+    def __init__(self, problems: Problems, environ: Mapping[str, str], folder: Path, *, logins: bool = True) -> None:
         self._problems = problems
+        self._logins = logins
         self._environ = environ
         self._folder = folder
         self.files: list[Path] = []  # that secrets were read from
@@ -66,6 +70,8 @@ class Outside:
             with place.open("rb") as source:
                 secret = source.read(_LARGEST_SECRET + 1).decode().rstrip("\r\n")
         except (OSError, ValueError) as exc:
+            if self._is_spared(path):
+                return str(file)
             reason = getattr(exc, "strerror", None) or "it is not UTF-8 text"
             return self._problems.add(path, f"cannot be read: {reason}; name a file with the secret alone", file)
         if not secret.strip() or len(secret) > _LARGEST_SECRET:
@@ -88,6 +94,11 @@ class Outside:
             return default if default is not None and not value else value or ""
 
         expanded = _VARIABLE.sub(replacement, text)
+        if missing and self._is_spared(path):
+            return text
         for problem in missing:
             self._problems.add(path, problem)
         return BROKEN if missing else expanded
+
+    def _is_spared(self, path: str) -> bool:
+        return not self._logins and _LOGIN.fullmatch(path) is not None

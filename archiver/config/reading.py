@@ -21,17 +21,18 @@ from archiver.errors import ConfigError
 DATABASE_URL = "ARCHIVER_DATABASE_URL"
 
 
-def load(path: Path | None, environ: Mapping[str, str]) -> Config:
+def load(path: Path | None, environ: Mapping[str, str], *, logins: bool = True) -> Config:
     """Read `path`, else the file that $ARCHIVER_CONFIG names, else ./config.yaml.
 
-    Relative paths in the file start at its folder. Raises ConfigError with all mistakes at once.
+    Relative paths in the file start at its folder. Without `logins`, the credentials of Integrators need not be there,
+    and cannot be used. Raises ConfigError with all mistakes at once.
     """
     path = path or Path(environ.get("ARCHIVER_CONFIG") or "config.yaml")
     document, unreadable = read(path)
     problems = Problems(path, SECRETS)
     problems.lines += unreadable
     folder = path.absolute().parent
-    outside = Outside(problems, environ, folder)
+    outside = Outside(problems, environ, folder, logins=logins)
     raw = outside.bring(document)
     config = _Resolving(problems, environ, path, folder).config(raw)
     if config is None or problems.lines:

@@ -36,12 +36,22 @@ def binaries() -> Path:
     return found.folder
 
 
-def psql() -> Path | None:
-    """The psql that fits the embedded server, else any on the PATH, else None."""
+def program(name: str) -> Path | None:
+    """A client program that fits the embedded server, as psql or pg_dump, else any on the PATH, else None."""
     for found in _found():
-        if (found.folder / "psql").is_file():
-            return found.folder / "psql"
-    system = shutil.which("psql")
+        if (found.folder / name).is_file():
+            return found.folder / name
+    system = shutil.which(name)
+    return Path(system) if system else None
+
+
+def pg_dump(server: int) -> Path | None:
+    """The oldest pg_dump that reads a server of this major version, for only one as new restores what it writes; else
+    any on the PATH, else None."""
+    fitting = [found for found in _found() if found.major >= server and (found.folder / "pg_dump").is_file()]
+    if fitting:
+        return min(fitting, key=lambda found: found.major).folder / "pg_dump"
+    system = shutil.which("pg_dump")
     return Path(system) if system else None
 
 

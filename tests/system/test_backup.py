@@ -36,7 +36,7 @@ class Clock:
 
 
 def program(name: str) -> str:
-    found = embedded.psql()
+    found = embedded.program("psql")
     beside = None if found is None else found.with_name(name)
     if beside is None or not beside.exists():
         pytest.skip(f"there is no {name} beside psql")
@@ -63,15 +63,15 @@ def test_a_backup_goes_on_elsewhere_without_a_gap(database: str, elsewhere: str,
         ):
             assert working.poll() is None
         dump = tmp_path / "archive.dump"
-        environ = {**os.environ, "PGOPTIONS": ""}
-        taken = ["-d", database, "-Fc", "-n", "archive", "-n", "reporting", "-f", str(dump)]
-        subprocess.run([program("pg_dump"), *taken], check=True, env=environ)
+        dumped = story.run("db", "dump", str(dump))
+        assert dumped.returncode == 0, dumped.stderr
+        assert not dump.with_name("archive.dump.part").exists()
         working.communicate(timeout=120)
         assert working.returncode == 0
 
         clock.now += timedelta(hours=12)  # what came after the backup is had from the Integrator
         restored = [program("pg_restore"), "-d", elsewhere, "--no-owner", "--no-privileges", "-1", str(dump)]
-        subprocess.run(restored, check=True, env=environ, capture_output=True)
+        subprocess.run(restored, check=True, env={**os.environ, "PGOPTIONS": ""}, capture_output=True)
         with psycopg.connect(elsewhere) as connection:
             assert connection.execute("SELECT count(*) > 0 FROM archive.line").fetchone() == (True,)
         story.database = elsewhere

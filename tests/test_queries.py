@@ -58,6 +58,45 @@ def test_runs_are_the_views_rows_newest_first_with_and_without_a_limit(engine: E
     assert row["started_at"].utcoffset() == timedelta(0)
 
 
+@pytest.mark.parametrize(
+    "which",
+    [
+        queries.RunFilter(),
+        queries.RunFilter(until=DAY),
+        queries.RunFilter(since=DAY - timedelta(days=30)),
+        queries.RunFilter(statuses=["failed", "success"], until=DAY),
+        queries.RunFilter(states=["finished"], until=DAY),
+    ],
+)
+def test_a_flow_of_few_runs_is_not_looked_for_among_all_others(engine: Engine, which: queries.RunFilter) -> None:
+    """The index of all runs by time looks good to a planner that does not know which flow is meant: it is not taken
+    even where the better ones are not there."""
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO archive.run"
+                " (flow_key, log_id, created, state, status, form, src_hash, archive_state, seen_at)"
+                " SELECT 1, 100 + i, timestamptz '2025-02-01 00:00+00' + i * interval '1 minute', 3, 2 + i % 2,"
+                " 0, i, 'sealed', now() FROM generate_series(1, 20000) i"
+            )
+        )
+        for name in ("flow_key_created", "flow_key_status_created"):
+            connection.execute(text(f"DROP INDEX archive.run_{name}_idx"))
+        connection.execute(text("ANALYZE archive.run"))
+    seen: list[str] = []
+
+    class Explaining(queries.Reader):
+        def stream(self, statement: str, **bind: object) -> Iterator[queries.Row]:
+            seen.extend(str(row["QUERY PLAN"]) for row in self.rows(f"EXPLAIN {statement}", **bind))
+            return iter(())
+
+    with queries.reading(engine) as reader:
+        reader.__class__ = Explaining
+        assert list(queries.runs(reader, which, 50)) == []
+    assert any("archive.run" in line or " on run" in line for line in seen)
+    assert not [line for line in seen if "run_created_idx" in line]
+
+
 @pytest.mark.parametrize("limit", [None, 100])
 def test_filters_mean_the_same_with_and_without_a_limit(engine: Engine, limit: int | None) -> None:
     runs = queries.RunFilter

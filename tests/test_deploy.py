@@ -209,6 +209,15 @@ def test_the_unit_starts_what_there_is_with_the_secrets_that_the_configuration_w
     assert used - {"CREDENTIALS_DIRECTORY"} == names
 
 
+def test_by_hand_the_archiver_is_what_the_unit_starts() -> None:
+    by_hand = DEPLOY / "systemd" / "archiver-admin"
+    text, one = by_hand.read_text(), unit()
+    assert os.access(by_hand, os.X_OK)
+    assert f'exec {one["ExecStart"][0].split()[0]} "$@"' in text
+    assert one["Environment"][0].split()[0] in text.splitlines()
+    assert one["EnvironmentFile"][0].removeprefix("-") in text
+
+
 def test_the_unit_gives_the_daemon_the_time_that_it_needs() -> None:
     from archiver.daemon import signals
 

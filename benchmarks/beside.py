@@ -32,6 +32,7 @@ from urllib.parse import urlencode, urlsplit
 import psycopg
 
 from benchmarks import replay
+from benchmarks.fresh import lines as lines_of
 from benchmarks.race import meter
 from benchmarks.race.ours import Archiver
 from benchmarks.race.place import Integrator, database, integrator, postgres
@@ -119,7 +120,7 @@ class Readers:
 
 def load(dsn: str, source: Integrator, command: list[str], config: Path, rate: float) -> Load:
     """Archive everything, somebody asking `rate` times a second, or nobody (0)."""
-    before = _lines(dsn)
+    before = lines_of(dsn)
     if not rate:
         return _archived(dsn, command, before, source.lines)
     with _serving(config) as (web, url):
@@ -143,7 +144,7 @@ def load(dsn: str, source: Integrator, command: list[str], config: Path, rate: f
 def _archived(dsn: str, command: list[str], before: int, truth: int) -> Load:
     postgres_before = meter.postgres_seconds(dsn)
     usage = meter.run(command, environ={})
-    lines = _lines(dsn) - before
+    lines = lines_of(dsn) - before
     if lines != truth:
         raise SystemExit(f"{lines:,} lines were archived, {truth:,} are true")
     return Load(usage.wall, lines, usage.cpu, meter.postgres_seconds(dsn) - postgres_before)
@@ -161,13 +162,6 @@ def _serving(config: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     finally:
         web.terminate()
         web.wait(30)
-
-
-def _lines(dsn: str) -> int:
-    with psycopg.connect(dsn) as connection:
-        row = connection.execute("SELECT sum(line_count)::bigint FROM archive.run").fetchone()
-    assert row is not None
-    return int(row[0] or 0)
 
 
 def measure(server: str, source: Integrator, asked: argparse.Namespace) -> None:

@@ -73,7 +73,7 @@ def test_from_check_to_status(place: Place, capsys: pytest.CaptureFixture[str]) 
         *("configuration", "database", "schema", "clock", "login", "flow", "flow", "clock"),
     ]
     assert "none yet" in first[2]["message"]
-    assert "runs listed, the newest of 20" in first[5]["message"]
+    assert "runs listed, the first in the list of 20" in first[5]["message"]
 
     assert "price" in said("sync", "price")
     conditions = {row["flow_name"]: row["last_run_at"] for row in json.loads(said("status", "--json"))}

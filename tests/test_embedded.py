@@ -405,7 +405,7 @@ def test_data_of_the_systems_postgres_keeps_it_when_the_extra_comes(
 
 
 def test_psql_comes_along(made: Path) -> None:
-    psql = embedded.program("psql")
+    psql = embedded.psql()
     assert psql is not None
     with embedded.running(made) as dsn:
         assert subprocess.check_output([psql, dsn, "-XAtc", "SELECT 40 + 2"], text=True) == "42\n"

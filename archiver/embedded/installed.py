@@ -36,12 +36,12 @@ def binaries() -> Path:
     return found.folder
 
 
-def program(name: str) -> Path | None:
-    """A client program that fits the embedded server, as psql or pg_dump, else any on the PATH, else None."""
+def psql() -> Path | None:
+    """The psql that fits the embedded server, else any on the PATH, else None."""
     for found in _found():
-        if (found.folder / name).is_file():
-            return found.folder / name
-    system = shutil.which(name)
+        if (found.folder / "psql").is_file():
+            return found.folder / "psql"
+    system = shutil.which("psql")
     return Path(system) if system else None
 
 

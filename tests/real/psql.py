@@ -9,7 +9,7 @@ from tests.real.truth import truth
 
 def probe(place: Place) -> str:
     """Every view, found without its schema's name."""
-    program = embedded.program("psql")
+    program = embedded.psql()
     if program is None:
         raise Skipped("there is no psql")
     ask = [str(program), "-X", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", place.reader]

@@ -36,7 +36,7 @@ class Clock:
 
 
 def program(name: str) -> str:
-    found = embedded.program("psql")
+    found = embedded.psql()
     beside = None if found is None else found.with_name(name)
     if beside is None or not beside.exists():
         pytest.skip(f"there is no {name} beside psql")

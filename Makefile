@@ -41,12 +41,12 @@ contracts: $(VENV)/.dev
 
 # The rooms without input or output, and that their own tests go through every line and branch of them. A tenth of the
 # examples does for that; `make test` tries them all.
-PURE := window detail messages redact logs errors
+PURE := window detail messages redact logs sheets errors
 pure: $(VENV)/.dev
 	@ARCHIVER_SEEDS=2 ARCHIVER_EXAMPLES=0.1 $(BIN)/pytest -q -n 2 --hypothesis-seed 0 --cov-branch \
 	    $(PURE:%=--cov archiver.%) --cov-report term-missing:skip-covered --cov-fail-under 100 \
 	    tests/test_logs.py tests/test_window.py tests/test_detail.py tests/test_detail_documents.py \
-	    tests/test_messages.py tests/test_redact.py
+	    tests/test_messages.py tests/test_redact.py tests/test_sheets.py
 
 check: lint types contracts pure
 

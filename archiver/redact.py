@@ -14,7 +14,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final
 
-from archiver.logs import Page, Row, dump_exact, load_exact
+from archiver.logs import Page, Row, dump_exact, load_exact, parse_page
 
 MASK: Final = "[redacted]"
 
@@ -145,6 +145,11 @@ def _kept(row: Row, masked: Row) -> Row:
             pairs = zip(steps, new, strict=True)
             masked[name] = [_kept(old, one) if isinstance(one, dict) else one for old, one in pairs]
     return masked
+
+
+def page_of(body: bytes, texts: tuple[str, ...]) -> Page:
+    """An answer of the Logs API, read and masked. Raises PageUnreadable."""
+    return mask_page(parse_page(body), texts)
 
 
 def mask_page(page: Page, texts: tuple[str, ...]) -> Page:

@@ -23,6 +23,7 @@ from archiver.demo.flows import BRAND
 from archiver.demo.server import PASSWORD, USERNAME, Server, serve
 from archiver.demo.table import TableWorld
 from archiver.detail import unpack
+from archiver.helpers import Helpers
 from archiver.logs import Row
 from archiver.store import Store, connect, migrate
 
@@ -328,3 +329,26 @@ def test_a_lease_that_was_taken_over_writes_nothing_more(bench: Bench) -> None:
     report = archive_flow(bench.flow, bench.client, bench.store, lease)
     assert "another process" in report.notes[0]
     assert bench.one("SELECT count(*) FROM archive.run") == 0
+
+
+def test_pages_that_helpers_read_are_those_that_this_process_reads(bench: Bench) -> None:
+    """Also while they are killed in the middle, and begun again."""
+    helpers, killed = Helpers(2), 0
+    lines = [line_log(number, number % 3 + 1, price=number / 7) for number in range(1, 15_001)]
+    bench.world.insert(FLOW, 1, *map(main_log, (3, 2, 1)))
+    bench.world.insert(FLOW, 3, *lines)
+
+    def kill(_: FlowReport) -> None:
+        nonlocal killed
+        for process in list(helpers._processes):
+            if process.poll() is None and any(line._is_ready for line in helpers._free):
+                process.kill()
+                killed += 1
+
+    lease = bench.store.leases.claim(bench.key)
+    assert lease is not None
+    report = archive_flow(bench.flow, bench.client, bench.store, lease, helpers=helpers, eager=True, progress=kill)
+    assert (report.errors, report.crash, report.lines_new) == ([], None, 15_000)
+    assert killed
+    rows = bench.all("SELECT log_id, fields->>'sku', (fields->>'price')::float8 FROM archive.line")
+    assert sorted(rows) == [(row["id"], row["sku"], row["price"]) for row in lines]

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from archiver.config import Flow
 from archiver.logs import Line, Row, dump_exact, parse_line, parse_run, render
-from archiver.store import OfRun, Put, Sheet, Store, glanced, sheet_of
-from archiver.store.copied import line_of, text_of, texts_of
+from archiver.sheets import Sheet, line_of, read_page, recognise_page, sheet_of, sheet_of_lines, text_of, texts_of
+from archiver.store import OfRun, Put, Store
 from tests.test_archive import line_log, main_log
 from tests.test_logs import alike, rows
 
@@ -23,6 +23,14 @@ texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
     [r"\N", "\\", "a\tb", "a\nb", "\r\n", r"\.", "\x0b\x08", "é→\U0001f600", ""]
 )
 numbers = st.integers(-(2**63), 2**63 - 1)
+
+
+def glanced(rows: list[Row], rules: tuple[str, ...] = ()) -> Sheet:
+    """What becomes of a page of these rows that are most likely known."""
+    body = dump_exact({"results": rows}).encode()
+    sheet = recognise_page(body, rules).sheet
+    sheet.keep(body, rules)
+    return sheet
 
 
 @settings(max_examples=100, deadline=None)
@@ -87,6 +95,29 @@ def test_a_page_that_is_like_others_is_not_read_to_be_recognised() -> None:
     assert seen.hashes == {row["id"]: parse_line(row).src_hash for row in page}
     for odd in ({"id": "7"}, {"id": 2**70}, {"created": None}, {"created": "2026-13-45T00:00:00+00:00"}, {"sku": "\0"}):
         assert len(glanced([*page[1:], page[0] | odd]).texts) >= 99
+
+
+def test_a_page_read_from_its_bytes_and_lines_read_one_by_one() -> None:
+    """Lines that failed are told apart, and pages that do not have a line that is wanted are left alone."""
+    page = [line_log(number, 1, status=3 if number % 10 == 0 else 2) for number in range(100)]
+    read = read_page(dump_exact({"results": page, "count": "100"}).encode(), ())
+    single = sheet_of_lines(map(parse_line, page))
+    assert (read.total, read.sheet.failed) == (100, set(range(0, 100, 10)))
+    assert (single.ids, single.hashes, single.failed) == (read.sheet.ids, read.sheet.hashes, read.sheet.failed)
+    assert {one: line_of(text) for one, text in single.texts.items()} == {row["id"]: parse_line(row) for row in page}
+    both = glanced(page)
+    both.add(glanced([line_log(number, 1, sku="other") for number in range(100, 200)]))
+    both.read([150])
+    assert both.texts.keys() == {150}
+
+
+def test_what_is_masked_stays_masked_when_it_is_read_later() -> None:
+    page = [line_log(number, 1, phone=f"0532 {number}") for number in range(100)]
+    seen = glanced(page, ("phone",))
+    seen.read([7])
+    assert render(line_of(seen.texts[7])) == page[7] | {"phone": "[redacted]"}
+    assert seen.hashes[7] == parse_line(page[7] | {"phone": "[redacted]"}).src_hash
+    assert seen.texts.keys() == {7}
 
 
 def test_a_run_that_is_not_fresh_after_all_loses_nothing(store: Store, database: str) -> None:

@@ -17,6 +17,7 @@ from archiver.archive.runs import each, fetch_lines, follow, settle
 from archiver.archive.turn import Counted, FlowReport, OutOfTime, Source, Turn
 from archiver.config import Flow
 from archiver.errors import ArchiverError, LeaseLost, LoginRefused, PageUnreadable
+from archiver.helpers import ALONE, Helpers
 from archiver.store import Lease, Store
 
 __all__ = ["FlowReport", "OutOfTime", "Source", "archive_flow"]
@@ -29,6 +30,7 @@ def archive_flow(
     lease: Lease,
     *,
     seconds: float = float("inf"),
+    helpers: Helpers = ALONE,
     eager: bool = False,
     next_due: Callable[[], float] | None = None,
     stopping: Callable[[], bool] = lambda: False,
@@ -37,11 +39,13 @@ def archive_flow(
     """One turn of a flow, at most about `seconds` long, under `lease`, which it gives back at its end.
 
     `next_due` is asked at the turn's end for the seconds until the flow is due again (at once where work is left
-    over). Errors of the Integrator and of the flow go into the report; those of the database are raised.
+    over). `helpers` read pages, where there are many. Errors of the Integrator and of the flow go into the report;
+    those of the database are raised.
     """
     report = FlowReport(flow.name)
     began, counted = time.monotonic(), Counted(source, stopping)
     turn = Turn(flow, lease.flow_key, lease, counted, store, report, eager, began + seconds, stopping, progress)
+    turn.helpers = helpers
     try:
         _work(turn)
         report.done = True

@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 
 from archiver.archive.turn import Turn
 from archiver.errors import ArchiverError, PageUnreadable, RequestRefused, SourceUnavailable
-from archiver.logs import LogType, Page, Row
-from archiver.store import OfRun, Put, Sheet, Visit, Writer, glanced, sheet_of
+from archiver.logs import LogType
+from archiver.sheets import ReadPage, Sheet, read_page, recognise_page
+from archiver.store import OfRun, Put, Visit, Writer
 from archiver.window import Ask, Listed, Sweep
 
 BATCH = 3000  # lines of a transaction, or a page more
@@ -58,17 +59,6 @@ def failed(turn: Turn, visit: Visit, exc: RunFault) -> None:
     turn.unavailable = turn.unavailable + 1 if isinstance(exc, SourceUnavailable) else 0
     if turn.unavailable >= UNAVAILABLE:
         raise exc
-
-
-class _Read(NamedTuple):
-    """A page of lines, as it goes into the archive. `total`: how many the Integrator says that there are."""
-
-    sheet: Sheet
-    total: int | None
-
-
-def _reads(sheet: Callable[[Sequence[Row]], Sheet]) -> Callable[[Page], _Read]:
-    return lambda page: _Read(sheet(page.rows), page.count)
 
 
 @dataclass(slots=True, eq=False)
@@ -113,20 +103,31 @@ class _Asked(NamedTuple):
 
     reading: _Reading
     rounds: int
-    answer: Callable[[], _Read]
+    answer: Callable[[], ReadPage]
 
 
 def read_lines(turn: Turn, visits: Iterable[Visit], then: Then) -> None:
     """Read the lines of these runs until they are proven to be all there, each run from where it was left."""
     source, flow = turn.source, turn.flow
-    with (
-        source.ahead(flow, LogType.LINE, _reads(sheet_of)) as ask,
-        source.ahead(flow, LogType.LINE, _reads(glanced)) as ask_known,
-    ):
-        _Reader(turn, iter(visits), then, ask, ask_known).work()
+    helpers = turn.helpers
+    with helpers.used():
+
+        def read(body: bytes, rules: tuple[str, ...]) -> ReadPage:
+            return helpers.call(read_page, body, rules)
+
+        def recognise(body: bytes, rules: tuple[str, ...]) -> ReadPage:
+            page = helpers.call(recognise_page, body, rules)
+            page.sheet.keep(body, rules)
+            return page
+
+        with (
+            source.ahead(flow, LogType.LINE, read) as ask,
+            source.ahead(flow, LogType.LINE, recognise) as ask_known,
+        ):
+            _Reader(turn, iter(visits), then, ask, ask_known).work()
 
 
-_AskPage = Callable[[Ask, str | None], Callable[[], _Read]]
+_AskPage = Callable[[Ask, str | None], Callable[[], ReadPage]]
 
 
 class _Reader:

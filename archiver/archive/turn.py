@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 
 from archiver.config import Flow
 from archiver.errors import ArchiverError, LoginHeld, SourceUnavailable
+from archiver.helpers import ALONE, Helpers
 from archiver.logs import LogType, Page
 from archiver.store import Lease, Put, Store
 
@@ -32,7 +33,7 @@ class Source(Protocol):
     def connections(self) -> int: ...
     def list_logs(self, flow: Flow, log_type: LogType, *, limit: int, page: int, run_id: str | None = None) -> Page: ...
     def ahead(
-        self, flow: Flow, log_type: LogType, read: Callable[[Page], T]
+        self, flow: Flow, log_type: LogType, read: Callable[[bytes, tuple[str, ...]], T]
     ) -> AbstractContextManager[Callable[[tuple[int, int], str | None], Callable[[], T]]]: ...
     def download(self, flow: Flow, log_id: int) -> File | None: ...
 
@@ -62,7 +63,7 @@ class Counted:
 
     @contextmanager
     def ahead(
-        self, flow: Flow, log_type: LogType, read: Callable[[Page], T]
+        self, flow: Flow, log_type: LogType, read: Callable[[bytes, tuple[str, ...]], T]
     ) -> Iterator[Callable[[tuple[int, int], str | None], Callable[[], T]]]:
         with self._source.ahead(flow, log_type, read) as ask_source:
 
@@ -165,6 +166,7 @@ class Turn:
     fetched: set[tuple[int, int]] = field(default_factory=set)  # log type and id of files
     width: int = 1  # pages of lines that may be under way
     unavailable: int = 0  # runs in a row that the Integrator would not answer for
+    helpers: Helpers = ALONE
 
     def breathe(self) -> None:
         """Between two steps: raises OutOfTime where the turn has to end here."""

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
@@ -21,17 +22,19 @@ from archiver.client.wire import RequestNote, Share, Wire
 from archiver.client.words import server_words
 from archiver.config import Flow, Integrator
 from archiver.errors import ConfigError, PageUnreadable, RequestRefused
-from archiver.logs import EMPTY_PAGE, LogType, Page, parse_page
-from archiver.redact import mask_page
+from archiver.logs import LogType, Page
+from archiver.redact import page_of
 
 PAGE_CAP = 64 * 1024 * 1024  # decoded bytes of a page; 100 rows have some 50,000
 DOWNLOAD_CAP = 256 * 1024 * 1024
 _READS = 3  # of a page that cannot be read
+_EMPTY = b'{"count":0,"results":[]}'  # in place of a 404
 # Which spelling the vendor's page has for each path comes first.
 _SPELLINGS = {"/logs": ("projectid", "projectId"), "/logs/download": ("projectId", "projectid")}
 
 T = TypeVar("T")
 Query = dict[str, object]
+Read = Callable[[bytes, tuple[str, ...]], T]  # a page, given its body and what is to be masked
 
 
 class Download(NamedTuple):
@@ -105,10 +108,11 @@ class Client:
         Its signpost is the answer's HTTP `Date` less the seconds that the request took. Raises PageUnreadable where
         the answer is no page even when asked for again.
         """
-        fetch, read = self._listing(flow, _query(flow, log_type, limit, page, run_id), self._stop)
+        fetch, read = self._listing(flow, _query(flow, log_type, limit, page, run_id), self._stop, page_of)
         while True:
             with suppress(AskAgain):
-                return read(fetch(nothing))
+                answer = fetch(nothing)
+                return replace(read(answer), signpost=_signpost(answer))
 
     def list_pages(
         self, flow: Flow, log_type: LogType, asks: Iterable[tuple[int, int]], *, run_id: str | None = None
@@ -120,7 +124,7 @@ class Client:
         """
         under_way: deque[Callable[[], Page]] = deque()
         rest = iter(asks)
-        with self.ahead(flow, log_type, _as_it_is) as ask:
+        with self.ahead(flow, log_type, page_of) as ask:
             while True:
                 while len(under_way) < self.connections and (one := next(rest, None)) is not None:
                     under_way.append(ask(one, run_id))
@@ -130,19 +134,19 @@ class Client:
 
     @contextmanager
     def ahead(
-        self, flow: Flow, log_type: LogType, read: Callable[[Page], T]
+        self, flow: Flow, log_type: LogType, read: Read[T]
     ) -> Iterator[Callable[[tuple[int, int], str | None], Callable[[], T]]]:
         """Pages `(limit, page)` of a flow or of one run, fetched over all connections while the caller does something
         else, and read by the thread that fetched them; each ask gives the call that waits for what was read.
 
-        In the end, what is under way ends by itself and nothing new is asked for.
+        `read` is given the page's body and the flow's `redact`; where it raises PageUnreadable, the page is asked for
+        again. In the end, what is under way ends by itself and nothing new is asked for.
         """
         stop = self._wire.stop_event()
         under_way: set[Future[T]] = set()
 
         def ask(one: tuple[int, int], run_id: str | None) -> Callable[[], T]:
-            fetch, page = self._listing(flow, _query(flow, log_type, *one, run_id), stop)
-            future = self._begin(fetch, lambda answer: read(page(answer)))
+            future = self._begin(*self._listing(flow, _query(flow, log_type, *one, run_id), stop, read))
             under_way.add(future)
             future.add_done_callback(under_way.discard)
 
@@ -177,8 +181,8 @@ class Client:
         return future
 
     def _listing(
-        self, flow: Flow, query: Query, stop: threading.Event
-    ) -> tuple[Callable[[Meanwhile], Answer], Callable[[Answer], Page]]:
+        self, flow: Flow, query: Query, stop: threading.Event, read: Read[T]
+    ) -> tuple[Callable[[Meanwhile], Answer], Callable[[Answer], T]]:
         """How a page is fetched, and how it is read: that raises AskAgain a few times where it cannot be."""
         asked = 0
 
@@ -189,21 +193,15 @@ class Client:
             asked += 1
             return self._get("/logs", flow, query, PAGE_CAP, stop, meanwhile=meanwhile)
 
-        def page(answer: Answer) -> Page:
+        def page(answer: Answer) -> T:
             try:
-                return mask_page(self._page(answer), flow.redact)
+                return read(_body(answer), flow.redact)
             except PageUnreadable as exc:
                 if asked < _READS and not answer.too_large:
                     raise AskAgain from exc
                 raise PageUnreadable(f"integrator {self._integrator.name}, flow {flow.name}: {exc}") from exc
 
         return fetch, page
-
-    def _page(self, answer: Answer) -> Page:
-        if answer.too_large:
-            raise PageUnreadable(f"a page of more than {PAGE_CAP:,} bytes; it was not read")
-        page = EMPTY_PAGE if answer.status == 404 else parse_page(answer.body)
-        return Page(page.rows, page.count, page.limit, _signpost(answer))
 
     def _get(
         self, path: str, flow: Flow, query: Query, cap: int, stop: threading.Event, *, meanwhile: Meanwhile = nothing
@@ -238,8 +236,10 @@ class Client:
         return self._login.authorised(send)
 
 
-def _as_it_is(page: Page) -> Page:
-    return page
+def _body(answer: Answer) -> bytes:
+    if answer.too_large:
+        raise PageUnreadable(f"a page of more than {PAGE_CAP:,} bytes; it was not read")
+    return _EMPTY if answer.status == 404 else answer.body
 
 
 def _query(flow: Flow, log_type: LogType, limit: int, page: int, run_id: str | None) -> Query:

@@ -7,7 +7,7 @@ import secrets
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import Engine
 
@@ -15,6 +15,7 @@ from archiver.client import Client, RequestNote
 from archiver.config import Config, Flow, Integrator
 from archiver.daemon.passes import noting
 from archiver.database import database
+from archiver.helpers import Helpers
 from archiver.process import few_arenas
 from archiver.queries import flows, key_of, reading
 from archiver.store import Store, migrate
@@ -34,6 +35,7 @@ class Workplace:
     clients: dict[str, Client]
     keys: dict[Flow, int]
     on_request: Callable[[RequestNote], None]
+    helpers: Helpers = field(default_factory=Helpers)
 
     def client(self, integrator: Integrator) -> Client:
         """A new client, which somebody has to close. Raises ConfigError for a token that is none."""

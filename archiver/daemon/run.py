@@ -279,6 +279,7 @@ class Daemon:
                     client,
                     self._place.store,
                     lease,
+                    helpers=self._place.helpers,
                     seconds=TURN,
                     next_due=lambda: schedule.wait(datetime.now(UTC)),
                     stopping=lambda: self._stop.is_set() or client in self._retiring,

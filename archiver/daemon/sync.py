@@ -39,6 +39,7 @@ def sync(
                 place.clients[flow.integrator],
                 place.store,
                 lease,
+                helpers=place.helpers,
                 eager=True,
                 stopping=stopping,
                 progress=progress,

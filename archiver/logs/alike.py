@@ -55,11 +55,10 @@ class Columns(NamedTuple):
 
 
 class Glimpse(NamedTuple):
-    """What tells lines that are known from others: for each its id, `created`, canonical JSON and `src_hash`."""
+    """What tells lines that are known from others: for each its id, `created` and `src_hash`."""
 
     ids: list[int]
     created: list[str]
-    sources: list[bytes]
     hashes: Sequence[int]
 
 
@@ -77,7 +76,7 @@ def glimpse(rows: Sequence[Row]) -> Glimpse | None:
         return None
     if set(map(type, runs)) != {str} or max(map(len, runs)) > UUID_LENGTH or _with_nul(sources):
         return None
-    return Glimpse(ids, created, sources, hashes_of(sources))
+    return Glimpse(ids, created, hashes_of(sources))
 
 
 def parse_lines(rows: Sequence[Row]) -> Lines:

@@ -10,7 +10,6 @@ from archiver.store.outdated import Gone, Policy, Pruned
 from archiver.store.retention import Retention
 from archiver.store.rows import Put
 from archiver.store.schema import migrate, migration_sql, require
-from archiver.store.sheets import Sheet, glanced, sheet_of
 from archiver.store.store import Checkpoint, Store, Visit, Wanted
 from archiver.store.writer import Writer
 
@@ -28,17 +27,14 @@ __all__ = [
     "Pruned",
     "Put",
     "Retention",
-    "Sheet",
     "Store",
     "Visit",
     "Wanted",
     "Writer",
     "connect",
     "distribute",
-    "glanced",
     "migrate",
     "migration_sql",
     "require",
-    "sheet_of",
     "translated",
 ]

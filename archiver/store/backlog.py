@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Engine, text
 
+from archiver.logs import Status
 from archiver.messages import CLASSES_VERSION, VERSION, class_of, message_in_document, message_of, sample
 from archiver.store import errors
 from archiver.store.engine import translated
-from archiver.store.errors import FAILED, LINE, RUN, STEP, Hit
+from archiver.store.errors import LINE, RUN, STEP, Hit
 from archiver.store.ledger import Ledger
 
 LOGS = 2000  # a transaction
@@ -123,7 +124,7 @@ class Backlog:
 def _hit(log_type: int, row: Sequence[Any]) -> Hit | None:
     log_id, moment, run_id, told, *beside = row
     message = message_of(*beside) or told
-    key = errors.key_of(log_type, FAILED, message)
+    key = errors.key_of(log_type, Status.FAILED, message)
     return None if key is None else Hit(key, run_id, log_type, log_id, moment, message or "")
 
 

@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 
 from psycopg import sql
 
+from archiver.logs import Status
 from archiver.messages import CLASSES_VERSION, VERSION, message_of, recognise, sample
 from archiver.store.rows import Cursor
 
-FAILED = 3
 LINE, STEP, RUN = 3, 2, 1  # log types
 
 
@@ -49,7 +49,7 @@ RUN_ID = {
 
 def key_of(log_type: int, status: int | None, message: str | None) -> int | None:
     """The `error_key` of a log, given the message that it or its file has."""
-    if status != FAILED or (message is None and log_type != LINE):
+    if status != Status.FAILED or (message is None and log_type != LINE):
         return None
     return recognise(message or "").fingerprint
 

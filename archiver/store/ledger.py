@@ -11,12 +11,12 @@ from typing import Any, NamedTuple, cast
 
 from psycopg import sql
 
-from archiver.logs import Line, LogType, Run, Step, dump_exact, render
+from archiver.logs import Line, LogType, Run, Status, Step, dump_exact, render
 from archiver.messages import message_of
+from archiver.sheets import text_of
 from archiver.store import days, errors
 from archiver.store.bar import Bar
-from archiver.store.copied import text_of
-from archiver.store.errors import FAILED, Hit
+from archiver.store.errors import Hit
 from archiver.store.rows import (
     LINES,
     RUNS,
@@ -200,11 +200,11 @@ class Ledger:
         """The messages of those logs that failed: their own, else those of their files."""
         found: dict[Place, str | None] = {}
         for line in lines:
-            if line.status == FAILED and line.log_id is not None:
+            if line.status == Status.FAILED and line.log_id is not None:
                 found[LogType.LINE, line.log_id] = message_of(line.fields, line.rest)
         for log_type, logs in ((LogType.MAIN, runs), (LogType.SUB, steps)):
             for log in cast("Iterable[Run | Step]", logs):
-                if log.status == FAILED and log.log_id is not None:
+                if log.status == Status.FAILED and log.log_id is not None:
                     found[log_type, log.log_id] = message_of(log.extra)
         silent = [place for place, message in found.items() if message is None]
         told = self._told(silent) if silent else {}
@@ -229,11 +229,11 @@ class Ledger:
             f" FROM archive.{errors.TABLES[log_type]} WHERE flow_key = %(flow_key)s AND log_id = %(log_id)s",
             log_id=log_id,
         ).fetchone()
-        if row is None or row[0] != FAILED or message_of(*row[4:]) is not None:
+        if row is None or row[0] != Status.FAILED or message_of(*row[4:]) is not None:
             return
         _, before, moment, run_id, *_ = row
         message = self._told([(log_type, log_id)]).get((log_type, log_id))
-        key = errors.key_of(log_type, FAILED, message)
+        key = errors.key_of(log_type, Status.FAILED, message)
         if key is None and before is None:
             return
         gone = [] if before is None else [Hit(before, run_id, log_type, log_id, moment)]

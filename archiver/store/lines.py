@@ -9,14 +9,12 @@ from typing import NamedTuple
 
 import psycopg
 
-from archiver.logs import Line, LogType
+from archiver.logs import Line, LogType, Status
+from archiver.sheets import Sheet, line_of, sheet_of_lines
 from archiver.store import days, errors
-from archiver.store.copied import line_of
-from archiver.store.errors import FAILED
 from archiver.store.ledger import Before, Ledger, Logs, Moves, Written
 from archiver.store.rows import Put
 from archiver.store.search_fields import note_fields
-from archiver.store.sheets import Sheet, sheet_of_lines
 
 Of = tuple[int, str, str]  # a run: log id, run id, created
 
@@ -98,7 +96,7 @@ class LineLedger(Ledger):
         """Count what was written, in the runs and in their days; what became of each run's lines."""
         new, changed, refused = (Counter(map(owner.__getitem__, ids)) for ids in put)
         more_failed = Counter(owner[one] for one in failed & {*put.new, *put.changed})
-        more_failed.subtract(owner[one] for one in put.changed if have[one].status == FAILED)
+        more_failed.subtract(owner[one] for one in put.changed if have[one].status == Status.FAILED)
         touched = [run for run in runs if new[run[0]] or changed[run[0]]]
         if touched:
             ids, lines = [run[0] for run in touched], [new[run[0]] for run in touched]

@@ -1,4 +1,4 @@
-"""Lines of a run on their way into the archive: what a page becomes in the thread that fetched it."""
+"""Lines of a run on their way into the archive: what a page becomes before it is written."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
-from archiver.logs import Line, Row, field_names, glimpse, parse_columns
-from archiver.store.copied import texts_of
-from archiver.store.errors import FAILED
+from archiver.logs import Line, Row, Status, field_names, glimpse, parse_columns
+from archiver.redact import page_of
+from archiver.sheets.copied import texts_of
 
 _ID, _CREATED, _RUN, _STATUS, _HASH = (
     Line._fields.index(name) for name in ("log_id", "created", "original_filename_uuid", "status", "src_hash")
@@ -20,16 +18,15 @@ _NEEDED = (_ID, _CREATED, _RUN)
 
 @dataclass(slots=True, eq=False)
 class Sheet:
-    """Lines by log id. A line that is known already need not be read: of some there is only the source.
+    """Lines by log id. A line that is known already need not be read: of some there is only the page.
 
-    `sources`: canonical JSON of such lines, a line of text for each, with their ids in the same order; those of a page
-    together, for single ones would leave holes in the memory wherever they were.
+    `unread`: the ids of such lines, with the page's body and the rules by which it is masked.
     """
 
     ids: list[int] = field(default_factory=list)  # what a walk knows the rows by, one for each
     hashes: dict[int, int] = field(default_factory=dict)  # `src_hash`
     texts: dict[int, bytes] = field(default_factory=dict)  # for COPY, of lines that were read
-    sources: list[tuple[list[int], bytes]] = field(default_factory=list)  # of the others
+    unread: list[tuple[list[int], bytes, tuple[str, ...]]] = field(default_factory=list)  # of the others
     failed: set[int] = field(default_factory=set)  # of those that were read
     loose: list[Line] = field(default_factory=list)  # without an id, a time or a run of their own
     times: list[str] = field(default_factory=list)  # the oldest and the newest `created`
@@ -44,21 +41,25 @@ class Sheet:
         self.ids += other.ids
         self.hashes |= other.hashes
         self.texts |= other.texts
-        self.sources += other.sources
+        self.unread += other.unread
         self.failed |= other.failed
         self.loose += other.loose
         self.times += other.times
         self.months |= other.months
         self.names |= other.names
 
+    def keep(self, body: bytes, rules: tuple[str, ...]) -> None:
+        """The page that these lines are of: from it they are read where they have only been recognised."""
+        if self.hashes and not self.texts:
+            self.unread.append(([*self.ids], body, rules))
+
     def read(self, wanted: Iterable[int]) -> None:
         """Read these lines, where it has not been done."""
         unread = set(wanted) - self.texts.keys()
         rows: dict[int, Row] = {}
-        for ids, sources in self.sources if unread else ():
+        for ids, body, rules in self.unread if unread else ():
             if not unread.isdisjoint(ids):
-                pairs = zip(ids, sources.split(b"\n"), strict=True)
-                rows |= {one: orjson.loads(source) for one, source in pairs if one in unread}
+                rows |= {row["id"]: row for row in page_of(body, rules).rows if row["id"] in unread}
         if rows:
             self.add(sheet_of(list(rows.values())))
 
@@ -90,9 +91,9 @@ class Sheet:
         self.ids += ids
         self.hashes.update(zip(ids, columns[_HASH], strict=True))
         self.texts.update(zip(ids, texts_of(columns), strict=True))
-        if FAILED in statuses or self.failed:
+        if Status.FAILED in statuses or self.failed:
             for one, status in zip(ids, statuses, strict=True):
-                (self.failed.add if status == FAILED else self.failed.discard)(one)
+                (self.failed.add if status == Status.FAILED else self.failed.discard)(one)
 
     def add_times(self, created: Collection[str]) -> None:
         self.times += (min(created), max(created))
@@ -122,11 +123,10 @@ def sheet_of_lines(lines: Iterable[Line]) -> Sheet:
 
 def glanced(rows: Sequence[Row]) -> Sheet:
     """Lines as the Integrator lists them, which are most likely known: read only as far as it takes to recognise
-    them."""
+    them. Whoever has their page gives it to `keep`."""
     seen = glimpse(rows)
     if seen is None:
         return sheet_of(rows)
-    hashes = dict(zip(seen.ids, seen.hashes, strict=True))
-    sheet = Sheet(ids=[*seen.ids], hashes=hashes, sources=[(seen.ids, b"\n".join(seen.sources))])
+    sheet = Sheet(ids=seen.ids, hashes=dict(zip(seen.ids, seen.hashes, strict=True)))
     sheet.add_times(seen.created)
     return sheet

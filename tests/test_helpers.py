@@ -1,0 +1,222 @@
+"""Helper processes: they do what this process would do, end when nobody has use for them, and nothing needs them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from archiver import helpers
+from archiver.errors import PageUnreadable
+from archiver.helpers import PAYS, Helpers
+from archiver.logs import dump_exact, parse_page
+from archiver.sheets import read_page, recognise_page
+from tests.test_archive import line_log
+
+HERE = os.getpid()
+
+
+@pytest.fixture
+def one(monkeypatch: pytest.MonkeyPatch) -> Iterator[Helpers]:
+    """Helpers, one at most, which is at work."""
+    made = Helpers(1)
+    with made.used():
+        begin(made)
+        yield made
+    assert gone(made)
+
+
+def begin(made: Helpers) -> int:
+    """Call until a helper answers; its process number."""
+    until = time.monotonic() + 20
+    while (pid := made.call(os.getpid)) == HERE:
+        assert time.monotonic() < until, "no helper answered"
+        time.sleep(0.001)
+    return pid
+
+
+def gone(made: Helpers) -> bool:
+    return not (made._processes or made._free)
+
+
+def exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def in_time(condition: Callable[[], bool]) -> bool:
+    until = time.monotonic() + 10
+    while not condition() and time.monotonic() < until:
+        time.sleep(0.01)
+    return condition()
+
+
+def test_a_helper_is_begun_when_it_pays_and_ends_when_nobody_has_use_for_it() -> None:
+    made = Helpers(1)
+    with made.used():
+        assert {made.call(os.getpid) for _ in range(PAYS - 1)} == {HERE}
+        assert gone(made)
+        pid = begin(made)
+        with made.used():
+            assert made.call(os.getpid) == pid
+        assert made.call(os.getpid) == pid
+    assert gone(made)
+    assert not exists(pid)
+    assert made.call(os.getpid) == HERE
+    with made.used():
+        assert begin(made) != pid
+
+
+def test_there_is_none_without_a_core_for_it() -> None:
+    with helpers.ALONE.used():
+        assert {helpers.ALONE.call(os.getpid) for _ in range(3 * PAYS)} == {HERE}
+
+
+def test_what_comes_back_is_what_this_process_would_have_made(one: Helpers) -> None:
+    rows = [line_log(number, 1, price=number / 7, note="é\u0000\n" if number == 3 else None) for number in range(100)]
+    body = dump_exact({"results": rows, "count": 4711}).encode()
+    for function in (read_page, recognise_page):
+        theirs, ours = one.call(function, body, ("sku",)), function(body, ("sku",))
+        assert theirs.total == ours.total == 4711
+        for name in ("ids", "hashes", "texts", "failed", "loose", "times", "months", "names"):
+            assert getattr(theirs.sheet, name) == getattr(ours.sheet, name), name
+
+
+def test_an_error_is_raised_where_the_call_came_from(one: Helpers) -> None:
+    with pytest.raises(PageUnreadable, match="is not JSON") as caught:
+        one.call(parse_page, b"<html>")
+    assert str(caught.value) == "the answer of 6 bytes is not JSON"
+    with pytest.raises(TypeError, match="cannot be pickled"):
+        one.call(threading.Lock)
+    assert one.call(os.getpid) != HERE
+
+
+@pytest.mark.parametrize("size", [0, 1, 262_135, 262_136, 262_137, 3_000_000])
+def test_sizes(one: Helpers, size: int) -> None:
+    data = os.urandom(size)
+    assert one.call(bytes, data) == data
+
+
+def test_more_calls_than_a_helper_takes_are_done_here(one: Helpers) -> None:
+    found: Counter[bool] = Counter()
+    lock = threading.Lock()
+
+    def work() -> None:
+        for _ in range(30):
+            pid = one.call(_slow_pid)
+            with lock:
+                found[pid == HERE] += 1
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found.total() == 180
+    assert found[True]
+    assert found[False]
+
+
+def _slow_pid() -> int:
+    time.sleep(0.001)
+    return os.getpid()
+
+
+def test_a_helper_that_dies_in_the_middle_costs_nothing(one: Helpers, caplog: pytest.LogCaptureFixture) -> None:
+    assert one.call(_die_elsewhere, HERE) == 7
+    assert gone(one)
+    assert one.call(os.getpid) == HERE
+    assert [record.getMessage() for record in caplog.records] == [
+        "a helper process is gone (EOFError); its work is done without it"
+    ]
+
+
+def _die_elsewhere(here: int) -> int:
+    if os.getpid() != here:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 7
+
+
+def test_a_helper_that_is_stopped_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(helpers, "LONGEST", 1)
+    made = Helpers(1)
+    with made.used():
+        pid = begin(made)
+        os.kill(pid, signal.SIGSTOP)
+        began = time.monotonic()
+        assert made.call(os.getpid) == HERE
+        assert time.monotonic() - began < 5
+        assert gone(made)
+        assert not exists(pid)
+
+
+def test_signals_for_the_whole_group_are_not_for_helpers(one: Helpers) -> None:
+    pid = begin(one)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        os.kill(pid, number)
+    assert one.call(os.getpid) == pid
+
+
+def test_none_can_be_begun(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    made = Helpers(2)
+    with made.used():
+        assert {made.call(os.getpid) for _ in range(3 * PAYS)} == {HERE}
+    assert [record.getMessage() for record in caplog.records] == ["no helper process can be begun: Permission denied"]
+
+
+def test_what_lies_around_is_not_taken_for_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pickle.py").write_text("raise SystemExit(3)")
+    (tmp_path / "archiver").mkdir()
+    (tmp_path / "archiver" / "__init__.py").touch()
+    monkeypatch.chdir(tmp_path)
+    made = Helpers(1)
+    with made.used():
+        assert begin(made) != HERE
+
+
+def test_a_helper_ends_with_a_process_that_was_killed() -> None:
+    with subprocess.Popen([sys.executable, "-c", _BEGUN], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
+        assert exists(pid)
+        process.kill()
+    assert in_time(lambda: not exists(pid))
+
+
+_BEGUN = """
+import os, time
+from archiver.helpers import Helpers
+
+made = Helpers(1)
+with made.used():
+    while (pid := made.call(os.getpid)) == os.getpid():
+        time.sleep(0.001)
+    print(pid, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_socket_that_is_closed_is_the_end_of_a_line_and_not_of_the_helper() -> None:
+    made = Helpers(1)
+    with made.used():
+        pid = begin(made)
+        first = made._free.pop()
+        first._sock.shutdown(socket.SHUT_RDWR)
+        first.close()
+        assert {made.call(os.getpid) for _ in range(5)} == {pid}

@@ -8,6 +8,7 @@ needed: where there is none, or it dies in the middle, the thread that asked doe
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import pickle
@@ -154,7 +155,11 @@ class _Line:
 
 def _send(sock: socket.socket, what: object) -> None:
     data = pickle.dumps(what, pickle.HIGHEST_PROTOCOL)
-    sock.sendall(_SIZE.pack(len(data)) + data)
+    sent = sock.sendmsg([_SIZE.pack(len(data)), data]) - _SIZE.size
+    if sent < len(data):  # a signal came in between
+        if sent < 0:
+            raise BrokenPipeError
+        sock.sendall(memoryview(data)[sent:])
 
 
 def _receive(sock: socket.socket, buffer: memoryview) -> Any:
@@ -225,6 +230,8 @@ def _serve(descriptors: Sequence[int]) -> None:
         signal.signal(number, signal.SIG_IGN)  # meant for the process that has work for this one: it ends that
     import archiver.sheets  # noqa: F401 - before the first call, not in it
 
+    gc.freeze()
+    gc.disable()  # what comes of a page goes by itself, and a helper does not get old
     buffer = memoryview(bytearray(_BUFFER))
     with selectors.DefaultSelector() as lines:
         for descriptor in descriptors:

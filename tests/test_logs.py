@@ -20,6 +20,7 @@ from archiver.logs import (
     Run,
     Step,
     canonical,
+    dump_exact,
     field_names,
     load_exact,
     parse,
@@ -158,6 +159,15 @@ def test_columns_hold_the_same_lines(rows: list[Row]) -> None:
     alone = [parse_line(row) for row in rows]
     assert sorted(map(repr, lines)) == sorted(map(repr, alone))
     assert columns.names >= field_names(alone)
+
+
+@pytest.mark.parametrize(
+    "column", [[1, True, 1.0, 1], [0.0, -0.0, 0.0, 0.0], [[1], [True], [1.0], [1]], [0, False, 0, 0]]
+)
+@pytest.mark.parametrize("name", ["x", "status", "in_bound"])
+def test_what_is_equal_need_not_be_the_same(column: list[object], name: str) -> None:
+    rows = [SUB_FLOW | {"id": number, name: value} for number, value in enumerate(column)]
+    assert [dump_exact(render(line)) for line in parse_lines(rows).lines] == [dump_exact(row) for row in rows]
 
 
 def test_columns_leave_the_odd_rows_out() -> None:

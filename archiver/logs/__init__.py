@@ -20,14 +20,13 @@ it reads, passes into Postgres as it is, and is how log types 2 and 3 spell it. 
 
 from archiver.logs.alike import Columns, Glimpse, Lines, field_names, glimpse, parse_columns, parse_lines
 from archiver.logs.exact import dump_exact, load_exact
-from archiver.logs.pages import EMPTY_PAGE, Page, parse_page
+from archiver.logs.pages import Page, parse_page
 from archiver.logs.parse import parse_line, parse_run, parse_step, render
 from archiver.logs.rows import FIELDS, Line, LogType, Row, Run, State, Status, Step
 from archiver.logs.spelling import spell
 from archiver.logs.times import canonical, from_micros, micros, of_postgres
 
 __all__ = [
-    "EMPTY_PAGE",
     "FIELDS",
     "Columns",
     "Glimpse",

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from hashlib import blake2b
+from itertools import compress
 from typing import Any, NamedTuple
 
 import orjson
@@ -28,6 +29,7 @@ ODD = '"$json"'  # in the text of a `rest` that keeps what jsonb cannot hold
 
 _CANONICAL = re.compile(rf"(?:{CANONICAL.pattern}\n)+", re.ASCII)  # a time on each line
 _NONE = type(None)
+_SAME = frozenset({str, int, bool, _NONE})
 _SCALARS = frozenset({str, int, float, bool, _NONE})
 _PLACE = {name: place for place, name in enumerate(FIELDS)}
 _TIMES = frozenset({"created", "finished"})
@@ -36,6 +38,12 @@ _UUIDS = frozenset({"original_filename_uuid", "filename_uuid"})
 
 Column = Sequence[Any]
 _line: Callable[[Iterable[Any]], Line] = partial(tuple.__new__, Line)  # what Line._make does, less a look at the length
+
+
+class Same(tuple[Any, ...]):
+    """A column that has one value in all rows, which need be looked at only once."""
+
+    __slots__ = ()
 
 
 class Lines(NamedTuple):
@@ -104,7 +112,8 @@ def parse_columns(rows: Sequence[Row]) -> Columns:
     for places in _alike(rows):
         columns, odd = _read([rows[place] for place in places], names)
         if odd:
-            columns = [[value for place, value in enumerate(column) if place not in odd] for column in columns]
+            plain = [place not in odd for place in range(len(places))]
+            columns = [(Same if type(column) is Same else tuple)(compress(column, plain)) for column in columns]
         if columns and columns[0]:
             found.append(columns)
         odd_places.difference_update([place for number, place in enumerate(places) if number not in odd])
@@ -143,7 +152,7 @@ def _read(rows: Sequence[Row], names: set[str]) -> tuple[Sequence[Column], set[i
     except TypeError:
         return [], set(range(len(rows)))
     odd = _with_nul(sources)
-    columns = dict(zip(rows[0], zip(*[row.values() for row in rows], strict=True), strict=True))
+    columns = _columns(rows)
     beside = [name for name in columns if name not in _PLACE]
     fields = [name for name in beside if _is_field(columns[name], odd)]
     rest = [name for name in beside if name not in fields]
@@ -153,6 +162,19 @@ def _read(rows: Sequence[Row], names: set[str]) -> tuple[Sequence[Column], set[i
         names.update(name for name in fields if len(name) <= LONGEST_NAME)
         names.update(name for name in rest if len(name) <= LONGEST_NAME and str in map(type, columns[name]))
     return [*known, form, hashes_of(sources), *packed], odd
+
+
+def _columns(rows: Sequence[Row]) -> dict[str, Column]:
+    """What rows with the same keys in the same order have, by name."""
+    columns: dict[str, Column] = {}
+    for name, column in zip(rows[0], zip(*[row.values() for row in rows], strict=True), strict=True):
+        first = column[0]
+        # 1 is True and 1.0, 0.0 is -0.0, and what is in a list may be as well: only a text is equal to itself alone.
+        is_same = first == column[-1] and column.count(first) == len(column) and type(first) in _SAME
+        if is_same and type(first) is not str:
+            is_same = len(set(map(type, column))) == 1
+        columns[name] = Same(column) if is_same else column
+    return columns
 
 
 def _with_nul(sources: Sequence[bytes]) -> set[int]:
@@ -170,14 +192,14 @@ def hashes_of(sources: Sequence[bytes]) -> Sequence[int]:
 def _packed(names: Sequence[str], columns: Mapping[str, Column], number: int, option: int | None) -> Column:
     """The JSON text of these fields of each row."""
     if not names:
-        return (None,) * number
+        return Same((None,) * number)
     rows = [dict(zip(names, row, strict=False)) for row in zip(*(columns[name] for name in names), strict=True)]
     return [orjson.dumps(row, None, option).decode() for row in rows]
 
 
 def _is_field(column: Column, odd: set[int]) -> bool:
     """Whether the values of a column go into `fields`; where only most of them do, the others are odd."""
-    types = set(map(type, column))
+    types = {type(column[0])} if type(column) is Same else set(map(type, column))
     if types <= _SCALARS:
         texts = column if types == {str} else [value for value in column if type(value) is str] if str in types else ()
         if max(map(len, texts), default=0) <= FIELD_LENGTH:
@@ -192,28 +214,39 @@ def _known(columns: Mapping[str, Column], number: int, odd: set[int]) -> tuple[l
     """The columns `log_id` to `row_num`, and `form`."""
     known: list[Column] = []
     form = sum(1 << place for place, name in enumerate(FIELDS) if name not in columns)
-    forms: Column = (form,) * number
+    nothing = Same((None,) * number)
+    forms: Column = Same((form,) * number)
     for name, want in zip(FIELDS, TYPES, strict=True):
         column = columns.get(name)
         if column is None:
-            known.append((None,) * number)
+            known.append(nothing)
             continue
-        types = set(map(type, column))
-        if not types <= {want, _NONE} or (name in _ALWAYS and _NONE in types):
-            allowed = {want} if name in _ALWAYS else {want, _NONE}
-            odd.update(place for place, value in enumerate(column) if type(value) not in allowed)
-            column = [value if type(value) in allowed else None for value in column]
-        if name in RANGES:
-            if types != {_NONE}:
-                _ranged(column, *RANGES[name], odd)
-        elif name in _TIMES:
-            _timed(column, odd)
-        elif name in _UUIDS and any(map(UUID_LENGTH.__lt__, map(len, filter(None, column)))):
-            odd.update(place for place, value in enumerate(column) if value is not None and len(value) > UUID_LENGTH)
-        elif name == "triggered_by":
-            column, forms = _who(column, form, odd)
-        known.append(column)
+        is_same, strange = type(column) is Same, set[int]()
+        seen = _seen(name, want, column[:1] if is_same else column, strange)
+        if name == "triggered_by":
+            seen, told = _who(seen, form, strange)
+            forms = Same([*told] * number) if is_same else told
+        known.append(Same([*seen] * number) if is_same else seen)
+        if strange:
+            odd.update(range(number) if is_same else strange)
     return known, forms
+
+
+def _seen(name: str, want: type, column: Column, odd: set[int]) -> Column:
+    """A known column, looked at."""
+    types = set(map(type, column))
+    if not types <= {want, _NONE} or (name in _ALWAYS and _NONE in types):
+        allowed = {want} if name in _ALWAYS else {want, _NONE}
+        odd.update(place for place, value in enumerate(column) if type(value) not in allowed)
+        column = [value if type(value) in allowed else None for value in column]
+    if name in RANGES:
+        if types != {_NONE}:
+            _ranged(column, *RANGES[name], odd)
+    elif name in _TIMES:
+        _timed(column, odd)
+    elif name in _UUIDS and any(map(UUID_LENGTH.__lt__, map(len, filter(None, column)))):
+        odd.update(place for place, value in enumerate(column) if value is not None and len(value) > UUID_LENGTH)
+    return column
 
 
 def _ranged(column: Column, low: int, high: int, odd: set[int]) -> None:

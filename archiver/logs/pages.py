@@ -28,8 +28,6 @@ class Page:
     signpost: datetime | None = None
 
 
-EMPTY_PAGE = Page([], 0, None)
-
 # orjson reads numbers as 64-bit integers or doubles. A longer number than this may have lost digits on the way.
 _LONG = b"0" * 17
 _DIGITS = bytes.maketrans(b"0123456789.", b"0" * 11)

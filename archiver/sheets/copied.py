@@ -12,6 +12,7 @@ from itertools import repeat
 from typing import Any
 
 from archiver.logs import Line
+from archiver.logs.alike import Same
 from archiver.logs.parse import TYPES
 
 NULL = rb"\N"
@@ -33,7 +34,7 @@ def texts_of(columns: Sequence[Sequence[Any]]) -> list[bytes]:
     same = b""  # neighbours that are the same in all rows
     for place, column in enumerate(columns):
         same += b"\t" if place else b""
-        if column.count(column[0]) == number:
+        if type(column) is Same:
             same += _value(column[0])
         else:
             parts.append(repeat(same, number))
@@ -62,12 +63,12 @@ def _value(value: Any) -> bytes:
 
 def _values(column: Sequence[Any]) -> list[bytes]:
     """Each value of a column; all at once where no null and no line feed is among them."""
-    kinds = set(map(type, column))
-    if kinds not in ({str}, {int}):
-        return list(map(_value, column))
-    joined = "\n".join(column if kinds == {str} else map(str, column)).encode()
+    try:
+        joined = "\n".join(column).encode()
+    except TypeError:  # not texts, or not all of them
+        return [b"%d" % value for value in column] if set(map(type, column)) == {int} else [*map(_value, column)]
     if joined.count(b"\n") >= len(column):
-        return list(map(_value, column))
+        return [*map(_value, column)]
     for plain, escape in _ESCAPES.items():
         if plain != b"\n":
             joined = joined.replace(plain, escape)

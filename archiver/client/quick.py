@@ -14,7 +14,7 @@ import re
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.client import HTTPException, HTTPResponse, RemoteDisconnected
 from io import BufferedReader, RawIOBase
 from typing import Any, NamedTuple, cast
@@ -94,13 +94,14 @@ def get(
                 content = rest.content(head.headers.get("Content-Encoding", ""), cap(200))
                 keep = content is not None and rest.is_whole
                 return 200, head.headers, content
-            raw = HTTPResponse(_Begun(start, sock), method="GET")  # type: ignore[arg-type]
-            raw.begin()
-            heard()
-            response = _response(raw)
-            content = body.read(response, cap(response.status))
-            keep = content is not None and raw.isclosed() and not raw.will_close
-            return response.status, response.headers, content
+            # Closed in any case: what is left to the garbage collector may complain of its end there (Python 3.13).
+            with closing(HTTPResponse(_Begun(start, sock), method="GET")) as raw:  # type: ignore[arg-type]
+                raw.begin()
+                heard()
+                response = _response(raw)
+                content = body.read(response, cap(response.status))
+                keep = content is not None and raw.isclosed() and not raw.will_close
+                return response.status, response.headers, content
     finally:
         if not keep:
             connection.close()

@@ -55,6 +55,8 @@ class Sheet:
 
     def read(self, wanted: Iterable[int]) -> None:
         """Read these lines, where it has not been done."""
+        if not self.unread:
+            return
         unread = set(wanted) - self.texts.keys()
         rows: dict[int, Row] = {}
         for ids, body, rules in self.unread if unread else ():

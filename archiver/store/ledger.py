@@ -6,7 +6,7 @@ is read again, late or changed moves the counts by exactly what it changes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from typing import Any, NamedTuple, cast
 
 from psycopg import sql
@@ -51,9 +51,12 @@ class Before(NamedTuple):
 class Written(NamedTuple):
     """What became of some rows: the ids of those that were written, and of those that Postgres refused."""
 
-    new: Collection[int] = ()
-    changed: Collection[int] = ()
-    refused: Collection[int] = ()
+    new: Set[int] = frozenset()
+    changed: Set[int] = frozenset()
+    refused: Set[int] = frozenset()
+
+    def wrote(self, one: int) -> bool:
+        return one in self.new or one in self.changed
 
 
 class Logs(NamedTuple):
@@ -290,9 +293,10 @@ class Ledger:
             batch.put(old)
         else:
             batch.put({**new, **old})
-        put = Written(new.keys() - refused, old.keys() - refused, refused)
-        if have or keys:
-            moves.note(log_type, (log_of(one) for one in (*put.new, *put.changed) if one in have or one in keys), have)
+        put = (
+            Written(new.keys() - refused, old.keys() - refused, refused) if refused else Written(new.keys(), old.keys())
+        )
+        moves.note(log_type, (log_of(one) for one in have.keys() | keys.keys() if put.wrote(one)), have)
         return put
 
     def quarantine(self, log_type: int, src_hash: int, run_log_id: int | None, log: Log, why: str) -> int:

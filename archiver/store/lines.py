@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from functools import cache
 from typing import NamedTuple
 
@@ -39,8 +39,11 @@ class LineLedger(Ledger):
         """Store the lines of several runs, each given once; what became of each. Where a line is listed under two of
         them, they are stored one after the other."""
         unusable = [self._settle(one) for one in some]
-        apart = len(set().union(*(one.sheet.hashes for one in some))) == sum(len(one.sheet.hashes) for one in some)
-        puts = self._put_together(some) if apart else [self._put_together([one])[0] for one in some]
+        whole = Sheet()
+        for one in some:
+            whole.add(one.sheet)
+        apart = len(whole.hashes) == sum(len(one.sheet.hashes) for one in some)
+        puts = self._put_together(some, whole) if apart else [self._put_together([one], one.sheet)[0] for one in some]
         return [put._replace(refused=put.refused + more) for put, more in zip(puts, unusable, strict=True)]
 
     def _settle(self, one: OfRun) -> int:
@@ -53,15 +56,14 @@ class LineLedger(Ledger):
         sheet.settle(run_id, created)
         return refused
 
-    def _put_together(self, some: Sequence[OfRun]) -> list[Put]:
-        """The same for lines that are listed once."""
-        whole, owner, barred = Sheet(), dict[int, int](), set[int]()
+    def _put_together(self, some: Sequence[OfRun], whole: Sheet) -> list[Put]:
+        """The same for lines that are listed once; `whole`: all of them."""
+        owner, barred = dict[int, int](), set[int]()
         for (log_id, _, _), sheet, _ in some:
-            whole.add(sheet)
             owner |= dict.fromkeys(sheet.hashes, log_id)
             if sheet.hashes:
                 barred |= self._bar.lines(self._cursor, log_id, sheet.hashes.keys())
-        wanted = whole.hashes.keys() - barred
+        wanted = whole.hashes.keys() - barred if barred else whole.hashes.keys()
         news, have = self._news_of([one.sheet for one in some if not one.fresh], wanted)
         try:
             put = self._put_news(whole, owner, news, have)
@@ -69,38 +71,41 @@ class LineLedger(Ledger):
             news, more = self._news_of([one.sheet for one in some if one.fresh], news)
             have |= more
             put = self._put_news(whole, owner, news, have)
-        return self._count([one.run for one in some], owner, whole.failed, have, put)
+        return self._count(some, owner, whole.failed, have, put)
 
-    def _put_news(
-        self, sheet: Sheet, owner: Mapping[int, int], news: Collection[int], have: Mapping[int, Before]
-    ) -> Written:
+    def _put_news(self, sheet: Sheet, owner: Mapping[int, int], news: Set[int], have: Mapping[int, Before]) -> Written:
         """Write lines that are new or have changed: those that have changed are in `have`. `owner`: their runs'
         log ids."""
         if not news:
             return Written()
         sheet.read(news)
         line = cache(lambda one: line_of(sheet.texts[one]))
-        failed = [line(one) for one in news if one in sheet.failed]
+        failed = [line(one) for one in sheet.failed & news]
         moves = Moves(self._messages((), (), failed))
         for one in failed:
             moves.look(LogType.LINE, one, one.created, one.original_filename_uuid)
-        texts = {one: sheet.texts[one] for one in news}
+        texts = sheet.texts if sheet.texts.keys() == news else {one: sheet.texts[one] for one in news}
         put = self._put(Logs(LogType.LINE, texts, line, owner.__getitem__), have, moves)
         note_fields(self._cursor, self._flow_key, sheet.names)
         errors.move(self._cursor, self._flow_key, moves.gone, moves.come)
         return put
 
     def _count(
-        self, runs: Sequence[Of], owner: Mapping[int, int], failed: Set[int], have: Mapping[int, Before], put: Written
+        self,
+        some: Sequence[OfRun],
+        owner: Mapping[int, int],
+        failed: Set[int],
+        have: Mapping[int, Before],
+        put: Written,
     ) -> list[Put]:
         """Count what was written, in the runs and in their days; what became of each run's lines."""
-        new, changed, refused = (Counter(map(owner.__getitem__, ids)) for ids in put)
-        more_failed = Counter(owner[one] for one in failed & {*put.new, *put.changed})
+        puts = [Put(*(len(one.sheet.hashes.keys() & ids) for ids in put)) for one in some]
+        more_failed = Counter(owner[one] for one in failed if put.wrote(one))
         more_failed.subtract(owner[one] for one in put.changed if have[one].status == Status.FAILED)
-        touched = [run for run in runs if new[run[0]] or changed[run[0]]]
+        touched = [(one.run, did) for one, did in zip(some, puts, strict=True) if did.new or did.changed]
         if touched:
-            ids, lines = [run[0] for run in touched], [new[run[0]] for run in touched]
-            failures = [more_failed[run[0]] for run in touched]
+            ids, lines = [run[0] for run, _ in touched], [did.new for _, did in touched]
+            failures = [more_failed[one] for one in ids]
             self._run(
                 "UPDATE archive.run r SET line_count = line_count + one.lines,"
                 " failed_line_count = failed_line_count + one.failures"
@@ -110,9 +115,9 @@ class LineLedger(Ledger):
                 lines=lines,
                 failures=failures,
             )
-            moments = [run[2] for run in touched]
+            moments = [run[2] for run, _ in touched]
             days.add_lines(self._cursor, self._flow_key, moments, lines=lines, failed=failures)
-        return [Put(new[log_id], changed[log_id], refused[log_id]) for log_id, _, _ in runs]
+        return puts
 
     def _news_of(self, sheets: Sequence[Sheet], wanted: Set[int]) -> tuple[Set[int], dict[int, Before]]:
         """Which of the lines that are wanted are not stored as they have come, those that these sheets do not have

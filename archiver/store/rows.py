@@ -165,7 +165,8 @@ class Batch(NamedTuple):
         """Most rows have no `error_key`: they go as they are, and those that have one by themselves. `also`: columns
         that have the same value in all rows."""
         keys, names, first = self.keys, (*also, *self.target.columns), b"".join(b"%d\t" % one for one in also.values())
-        self._copy_texts(table, names, first, [text for one, text in rows if one not in keys])
+        plain = [text for one, text in rows if one not in keys] if keys else [text for _, text in rows]
+        self._copy_texts(table, names, first, plain)
         failed = [text + b"\t%d" % keys[one] for one, text in rows if one in keys] if keys else []
         self._copy_texts(table, (*names, KEY), first, failed)
 

@@ -293,9 +293,9 @@ class Ledger:
             batch.put(old)
         else:
             batch.put({**new, **old})
-        put = (
-            Written(new.keys() - refused, old.keys() - refused, refused) if refused else Written(new.keys(), old.keys())
-        )
+        put = Written(new.keys(), old.keys(), refused)
+        if refused:
+            put = put._replace(new=new.keys() - refused, changed=old.keys() - refused)
         moves.note(log_type, (log_of(one) for one in have.keys() | keys.keys() if put.wrote(one)), have)
         return put
 

@@ -2,8 +2,8 @@
 
 Threads of one interpreter take turns, so that a backfill from a near source is as fast as one core reads its pages.
 A helper is a plain Python process that is handed a function and its arguments, and hands back what comes of it, both
-pickled, over a socket that only the two have. It is begun when it pays, ends when nobody has use for it, and is never
-needed: where there is none, or it dies in the middle, the thread that asked does the work itself.
+pickled, over sockets that only the two have. It is begun when it pays, ends when nobody has use for it, and is never
+needed: what it does not do, for whatever reason, the thread that asked does itself.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -28,13 +29,26 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 MOST = 2  # helpers; the thread that writes is the next to be short of a core
-PAYS = 50  # calls before the first helper is begun: what it takes to begin it, a hundred times over
+PAYS = 50  # calls before helpers are begun: what it takes to begin one, a few times over
 WAITING = 3  # calls that one helper has at a time, so that it always has one; who comes then works itself
-LONGEST = 60  # seconds for one piece of an answer; a helper that was stopped by somebody is not waited for any longer
+LONGEST = 300  # seconds for an answer; a helper that somebody has stopped is not waited for any longer
 
 _SIZE = struct.Struct("<q")
 _BUFFER = 256 * 1024  # bytes
+_ENDED = "it has ended"
+_HERE = Path(__file__).parent
+_SOURCES = ("helpers.py", "errors.py", "redact.py", "logs/*.py", "sheets/*.py")  # what a helper imports of the archiver
 log = logging.getLogger("archiver.helpers")
+
+
+def _version() -> bytes:
+    """Tells these sources from others that may be put in their place while this process runs."""
+    files = sorted(file for pattern in _SOURCES for file in _HERE.glob(pattern))
+    marks = [(file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files]
+    return blake2b(repr(marks).encode(), digest_size=16).digest()
+
+
+VERSION = _version()
 
 
 class Helpers:
@@ -44,7 +58,7 @@ class Helpers:
         self._most = min(MOST, _cores() - 1) if most is None else most
         self._lock = threading.Lock()
         self._users = 0
-        self._calls = 0
+        self._calls = 0  # since the last time that helpers were begun
         self._processes: list[subprocess.Popen[bytes]] = []
         self._free: list[_Line] = []
 
@@ -63,60 +77,69 @@ class Helpers:
                 _buried(helper)
 
     def call(self, function: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
-        """What a function returns or raises, worked out by a helper or here; it and its arguments have to be such as
-        can be pickled."""
+        """What a function of a module returns, worked out by a helper or here. What raises is done here in any case."""
         if (line := self._line()) is None:
             return function(*args, **options)
         try:
-            raised, result = line.ask((function, args, options))
-        except (OSError, EOFError, pickle.UnpicklingError) as exc:
+            done, result = line.ask((function, args, options))
+        except Exception as exc:  # noqa: BLE001 - it died, or what came cannot be read
+            self._lost(line, str(exc) or type(exc).__name__)
+            done = False
+        except BaseException:
             line.close()
-            self._lost(line.helper, exc)
-            return function(*args, **options)
+            raise
+        else:
+            self._give_back(line)
+        return cast("T", result) if done else function(*args, **options)
+
+    def _line(self) -> _Line | None:
+        """The line to a helper that can take more, if there is one."""
+        with self._lock:
+            if not self._users:
+                return None
+            self._calls += 1
+            if self._calls >= PAYS and len(self._processes) < self._most:
+                self._begin()
+            found = next((line for line in self._free if line.is_ready()), None)
+            if found is not None:
+                self._free.remove(found)
+        if found is not None and found.unfit:
+            self._lost(found, found.unfit)
+            return None
+        return found
+
+    def _give_back(self, line: _Line) -> None:
         with self._lock:
             if line.helper in self._processes:
                 self._free.append(line)
             else:
                 line.close()
-        if raised:
-            raise result
-        return cast("T", result)
-
-    def _line(self) -> _Line | None:
-        """The line to a helper that can take more, if there is one."""
-        with self._lock:
-            self._calls += 1
-            if self._calls == PAYS and self._users:
-                self._begin()
-            for place, line in enumerate(self._free):
-                if line.is_ready():
-                    return self._free.pop(place)
-            return None
 
     def _begin(self) -> None:
-        """Begin the helpers; does not wait until they can work."""
-        for _ in range(self._most):
-            try:
+        """Begin the helpers that there may be; does not wait until they can work."""
+        self._calls = 0
+        try:
+            while len(self._processes) < self._most:
                 lines = _begun()
-            except OSError as exc:
-                log.warning("no helper process can be begun: %s", exc.strerror)
-                self._most = 0
-                return
-            self._processes.append(lines[0].helper)
-            self._free += lines
+                self._processes.append(lines[0].helper)
+                self._free += lines
+        except OSError as exc:
+            log.warning("no helper process can be begun: %s", exc.strerror)
 
-    def _lost(self, helper: subprocess.Popen[bytes], why: Exception) -> None:
-        """A helper is gone, or does not answer; another one comes when there is next much to do."""
+    def _lost(self, line: _Line, why: str) -> None:
+        """A helper is gone, or of no use; another one is begun when that pays again."""
+        line.close()
         with self._lock:
-            if helper not in self._processes:
+            if line.helper not in self._processes:
                 return
-            self._processes.remove(helper)
-            for line in [line for line in self._free if line.helper is helper]:
-                self._free.remove(line)
-                line.close()
-        helper.kill()
-        helper.wait()
-        log.warning("a helper process is gone (%s); its work is done without it", type(why).__name__)
+            self._processes.remove(line.helper)
+            self._calls = 0
+            for other in [other for other in self._free if other.helper is line.helper]:
+                self._free.remove(other)
+                other.close()
+        line.helper.kill()
+        line.helper.wait()
+        log.warning("a helper process is gone (%s); its work is done without it", why)
 
     def _end(self) -> list[subprocess.Popen[bytes]]:
         """A helper ends by itself when all its lines are closed; those in use are closed by who uses them."""
@@ -127,7 +150,7 @@ class Helpers:
 
 
 class _Line:
-    """A connection to a helper, for one call at a time."""
+    """A connection to a helper, for one call at a time. `unfit`: why the helper is of no use, once that is known."""
 
     def __init__(self, sock: socket.socket, helper: subprocess.Popen[bytes]) -> None:
         # Not Python's own timeout: with that, it takes two calls of the system where one does.
@@ -137,33 +160,45 @@ class _Line:
         self._buffer = memoryview(bytearray(_BUFFER))
         self._is_ready = False
         self.helper = helper
+        self.unfit = ""
 
     def is_ready(self) -> bool:
-        """Whether the helper has imported what it needs; it says so once."""
+        """Whether the helper has imported what it needs, and has said of which version that is, or is gone."""
         if not self._is_ready:
-            with suppress(OSError):
-                self._is_ready = bool(self._sock.recv(1, socket.MSG_DONTWAIT))
+            try:
+                said = self._sock.recv(len(VERSION), socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return False
+            except OSError as exc:
+                said, self.unfit = VERSION, type(exc).__name__
+            self._is_ready = True
+            if said != VERSION:
+                self.unfit = "the archiver's files are of another version by now" if said else "it did not start"
         return self._is_ready
 
-    def ask(self, what: object) -> Any:
-        _send(self._sock, what)
-        return _receive(self._sock, self._buffer)
+    def ask(self, what: object) -> tuple[bool, Any]:
+        _send(self._sock, _pickled(what))
+        return cast("tuple[bool, Any]", _receive(self._sock, self._buffer))
 
     def close(self) -> None:
         self._sock.close()
 
 
-def _send(sock: socket.socket, what: object) -> None:
-    data = pickle.dumps(what, pickle.HIGHEST_PROTOCOL)
-    sent = sock.sendmsg([_SIZE.pack(len(data)), data]) - _SIZE.size
-    if sent < len(data):  # a signal came in between
-        if sent < 0:
-            raise BrokenPipeError
-        sock.sendall(memoryview(data)[sent:])
+def _pickled(what: object) -> bytes:
+    return pickle.dumps(what, pickle.HIGHEST_PROTOCOL)
+
+
+def _send(sock: socket.socket, data: bytes) -> None:
+    size = _SIZE.pack(len(data))
+    sent = sock.sendmsg([size, data])
+    if sent < len(size) + len(data):  # a signal came in between
+        sock.sendall((size + data)[sent:])
 
 
 def _receive(sock: socket.socket, buffer: memoryview) -> Any:
     have = sock.recv_into(buffer)
+    if not have:
+        raise EOFError(_ENDED)
     if have < _SIZE.size:
         have += _fill(sock, buffer[have : _SIZE.size])
     (size,) = _SIZE.unpack_from(buffer)
@@ -177,9 +212,13 @@ def _receive(sock: socket.socket, buffer: memoryview) -> Any:
 
 
 def _fill(sock: socket.socket, buffer: memoryview) -> int:
-    if sock.recv_into(buffer, 0, socket.MSG_WAITALL) < len(buffer):
-        raise EOFError
-    return len(buffer)
+    have = 0
+    while have < len(buffer):  # once, but for signals
+        more = sock.recv_into(buffer[have:], 0, socket.MSG_WAITALL)
+        if not more:
+            raise EOFError(_ENDED)
+        have += more
+    return have
 
 
 def _begun() -> list[_Line]:
@@ -231,36 +270,33 @@ def _serve(descriptors: Sequence[int]) -> None:
     import archiver.sheets  # noqa: F401 - before the first call, not in it
 
     gc.freeze()
-    gc.disable()  # what comes of a page goes by itself, and a helper does not get old
+    gc.set_threshold(10_000)  # what comes of a page goes by itself
     buffer = memoryview(bytearray(_BUFFER))
     with selectors.DefaultSelector() as lines:
         for descriptor in descriptors:
             line = socket.socket(fileno=descriptor)
-            line.sendall(b"\0")
+            line.sendall(VERSION)
             lines.register(line, selectors.EVENT_READ)
         while lines.get_map():
             for key, _ in lines.select():
-                _work(key.fileobj, buffer, lines)
+                if not _work(cast("socket.socket", key.fileobj), buffer):
+                    lines.unregister(key.fileobj)
 
 
-def _work(line: Any, buffer: memoryview, lines: selectors.BaseSelector) -> None:
-    """One call, or the end of a line."""
+def _work(line: socket.socket, buffer: memoryview) -> bool:
+    """One call; answers whether another one may come."""
     try:
         function, args, options = _receive(line, buffer)
     except (OSError, EOFError):
-        lines.unregister(line)
         line.close()
-        return
-    answer: tuple[bool, Any]
+        return False
     try:
-        answer = False, function(*args, **options)
-    except Exception as exc:  # noqa: BLE001 - it is raised where the call came from
-        answer = True, exc
+        answer = _pickled((True, function(*args, **options)))
+    except Exception:  # noqa: BLE001 - whatever it is, it will be raised where the call came from
+        answer = _pickled((False, None))
     with suppress(OSError):
-        try:
-            _send(line, answer)
-        except (pickle.PicklingError, TypeError, AttributeError) as exc:  # as it says it
-            _send(line, (True, TypeError(f"{type(answer[1]).__name__} of a helper cannot be pickled: {exc}")))
+        _send(line, answer)
+    return True
 
 
 ALONE = Helpers(0)  # for who has none

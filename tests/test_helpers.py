@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from archiver import helpers
-from archiver.errors import PageUnreadable
+from archiver.errors import ConfigError, PageUnreadable
 from archiver.helpers import PAYS, Helpers
 from archiver.logs import dump_exact, parse_page
 from archiver.sheets import read_page, recognise_page
@@ -98,9 +98,57 @@ def test_an_error_is_raised_where_the_call_came_from(one: Helpers) -> None:
     with pytest.raises(PageUnreadable, match="is not JSON") as caught:
         one.call(parse_page, b"<html>")
     assert str(caught.value) == "the answer of 6 bytes is not JSON"
-    with pytest.raises(TypeError, match="cannot be pickled"):
-        one.call(threading.Lock)
+    with pytest.raises(ConfigError) as wrong:
+        one.call(_misconfigured)
+    assert (wrong.value.problems, str(wrong.value)) == (("one", "two"), "one\ntwo")
+    with pytest.raises(ConnectionResetError):
+        one.call(_reset)
+    assert one.call(threading.Lock).acquire(timeout=1)  # it cannot be pickled
+    assert one.call(_with, _misconfigured) == 7
     assert one.call(os.getpid) != HERE
+
+
+def _misconfigured() -> None:
+    raise ConfigError(["one", "two"])
+
+
+def _reset() -> None:
+    raise ConnectionResetError
+
+
+def _with(_: object) -> int:
+    return 7
+
+
+class _Unreadable:
+    """What a helper can send, and nobody can read."""
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
+        return int, ("no number",)
+
+
+def test_an_answer_that_cannot_be_read_is_worked_out_here(one: Helpers) -> None:
+    assert isinstance(one.call(_Unreadable), _Unreadable)
+    assert gone(one)
+    assert one.call(lambda: 7) == 7
+
+
+def test_pages_that_cannot_be_read_leave_nothing_in_a_helper(one: Helpers) -> None:
+    pid, body = begin(one), b'{"results":[{"id":1,"a":"' + b"x" * 1_000_000 + b'"}'
+    for _ in range(10):
+        with pytest.raises(PageUnreadable):
+            one.call(read_page, body, ())
+    before = resident(pid)
+    for _ in range(40):
+        with pytest.raises(PageUnreadable):
+            one.call(read_page, body, ())
+    assert one.call(os.getpid) == pid
+    assert resident(pid) - before < 5
+
+
+def resident(pid: int) -> float:
+    """MB of memory that a process has."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 @pytest.mark.parametrize("size", [0, 1, 262_135, 262_136, 262_137, 3_000_000])
@@ -139,7 +187,7 @@ def test_a_helper_that_dies_in_the_middle_costs_nothing(one: Helpers, caplog: py
     assert gone(one)
     assert one.call(os.getpid) == HERE
     assert [record.getMessage() for record in caplog.records] == [
-        "a helper process is gone (EOFError); its work is done without it"
+        "a helper process is gone (it has ended); its work is done without it"
     ]
 
 
@@ -176,8 +224,57 @@ def test_none_can_be_begun(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCa
     monkeypatch.setattr(subprocess, "Popen", refuse)
     made = Helpers(2)
     with made.used():
-        assert {made.call(os.getpid) for _ in range(3 * PAYS)} == {HERE}
-    assert [record.getMessage() for record in caplog.records] == ["no helper process can be begun: Permission denied"]
+        assert {made.call(os.getpid) for _ in range(2 * PAYS - 1)} == {HERE}
+        assert [record.getMessage() for record in caplog.records] == [
+            "no helper process can be begun: Permission denied"
+        ]
+        monkeypatch.undo()
+        begin(made)
+
+
+def test_one_that_does_not_start_is_no_helper(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor is one of another version, whose files were put in the place of ours while this process runs."""
+    made = Helpers(1)
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with made.used():
+        assert in_time(lambda: made.call(os.getpid) == HERE and bool(caplog.records))
+        assert gone(made)
+        monkeypatch.undo()
+        monkeypatch.setattr(helpers, "VERSION", b"x" * len(helpers.VERSION))
+        assert in_time(lambda: made.call(os.getpid) == HERE and len(caplog.records) == 2)
+        assert gone(made)
+        monkeypatch.undo()
+        begin(made)
+    assert [record.getMessage().split("(")[1].split(")")[0] for record in caplog.records] == [
+        "it did not start",
+        "the archiver's files are of another version by now",
+    ]
+
+
+def test_calls_of_nobody_are_not_counted() -> None:
+    made = Helpers(1)
+    assert {made.call(os.getpid) for _ in range(2 * PAYS)} == {HERE}
+    with made.used():
+        begin(made)
+
+
+def test_a_process_that_is_stopped_for_a_moment_loses_no_helper() -> None:
+    """Neither this one nor the helper, in the middle of a long answer."""
+    made, data = Helpers(1), os.urandom(3_000_000)
+    with made.used():
+        pid = begin(made)
+        stopper = subprocess.Popen(["/bin/sh", "-c", _STOPS.format(here=HERE, pid=pid)])
+        while stopper.poll() is None:
+            assert made.call(bytes, data) == data
+        assert begin(made) == pid
+
+
+_STOPS = (
+    "for n in 1 2 3 4 5 6 7 8; do kill -STOP {here}; sleep 0.02; kill -CONT {here};"
+    " kill -STOP {pid}; sleep 0.02; kill -CONT {pid}; sleep 0.01; done"
+)
 
 
 def test_what_lies_around_is_not_taken_for_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final
 
+from archiver.errors import PageUnreadable
 from archiver.logs import Page, Row, dump_exact, load_exact, parse_page
 
 MASK: Final = "[redacted]"
@@ -149,7 +150,10 @@ def _kept(row: Row, masked: Row) -> Row:
 
 def page_of(body: bytes, texts: tuple[str, ...]) -> Page:
     """An answer of the Logs API, read and masked. Raises PageUnreadable."""
-    return mask_page(parse_page(body), texts)
+    try:
+        return mask_page(parse_page(body), texts)
+    except RecursionError:
+        raise PageUnreadable("lists or objects in it are nested too deeply") from None
 
 
 def mask_page(page: Page, texts: tuple[str, ...]) -> Page:

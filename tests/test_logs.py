@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -35,6 +36,7 @@ from archiver.logs import (
 from archiver.logs.alike import glimpse, parse_columns
 from archiver.logs.exact import RAW
 from archiver.logs.times import from_micros, micros, of_postgres, to_milliseconds
+from archiver.redact import page_of
 from tests.examples import examples
 
 SUB_FLOW: Row = {
@@ -441,3 +443,21 @@ def test_rows_without_fields_of_their_own_are_read_together() -> None:
     read = parse_lines(rows)
     assert read.lines == [parse_line(row) for row in rows]
     assert not read.names
+
+
+@pytest.mark.parametrize("levels", [1, 199, 200, 201, 253, 254, 255, 300])
+@pytest.mark.parametrize("parser", [parse_line, parse_run, parse_step])
+def test_values_in_one_another(levels: int, parser: Callable[[Row], Any]) -> None:
+    """orjson writes no more than 254 levels."""
+    body = '{"results":[{"id":1,"x":%s1%s,"y":%s1%s}]}'
+    (row,) = parse_page((body % ("[" * levels, "]" * levels, '{"a":' * levels, "}" * levels)).encode()).rows
+    assert render(parser(row)) == row
+    assert parse_lines([row] * 5).lines == [parse_line(row)] * 5
+
+
+@pytest.mark.parametrize("levels", [700, 5000])
+@pytest.mark.parametrize("rules", [(), ("phone",)])
+def test_a_row_that_is_nested_without_end_is_an_unreadable_page(levels: int, rules: tuple[str, ...]) -> None:
+    body = f'{{"results":[{{"id":1,"x":{"[" * levels}1{"]" * levels}}}]}}'.encode()
+    with pytest.raises(PageUnreadable, match=r"nested too deeply|is not JSON"):
+        parse_line(page_of(body, rules).rows[0])

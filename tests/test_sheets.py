@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import psycopg
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -109,6 +110,17 @@ def test_a_page_read_from_its_bytes_and_lines_read_one_by_one() -> None:
     both.add(glanced([line_log(number, 1, sku="other") for number in range(100, 200)]))
     both.read([150])
     assert both.texts.keys() == {150}
+
+
+@pytest.mark.parametrize("earlier", [{"extra": 1}, {"row_num": 2**40}, {"sku": "\0"}, {}])
+def test_of_a_line_that_is_listed_twice_the_later_one_holds(earlier: Row) -> None:
+    """However rows are read: those that are alike together, odd ones by themselves."""
+    page = [line_log(number, 1) for number in range(6)]
+    twice = [line_log(99, 1, sku="old") | earlier, *page, line_log(99, 1, sku="new")]
+    last = parse_line(twice[-1])
+    for some in (twice, [*page, *twice], [row | {"extra": 1} for row in page] + twice):
+        assert line_of(sheet_of(some).texts[99]) == last
+        assert sheet_of(some).hashes[99] == glanced(some).hashes[99] == last.src_hash
 
 
 def test_what_is_masked_stays_masked_when_it_is_read_later() -> None:

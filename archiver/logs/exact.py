@@ -11,9 +11,11 @@ from typing import Any, cast
 
 import orjson
 
+from archiver.errors import PageUnreadable
 from archiver.logs.rows import Row
 
 RAW = "$json"  # under this key: JSON text of what jsonb cannot hold
+DEEPEST = 200  # lists in lists; orjson writes no more than 254
 
 
 def load_exact(text: str) -> Any:
@@ -31,22 +33,32 @@ def _number(text: str) -> float | Decimal:
 
 
 def source_of(row: Mapping[str, Any]) -> bytes | str:
-    """A row's JSON with sorted keys: bytes where jsonb and text columns can hold all of it, else text."""
+    """A row's JSON with sorted keys: bytes where jsonb and text columns can hold all of it, else text.
+
+    Raises PageUnreadable where values are in one another some hundreds of times.
+    """
     try:
         source = orjson.dumps(row, option=orjson.OPT_SORT_KEYS)
-    except TypeError:  # a lone surrogate, a Decimal, an integer beyond 64 bits
+        if b"\\u0000" not in source:
+            return source
+    except TypeError:  # a lone surrogate, a Decimal, an integer beyond 64 bits, lists in lists in lists
+        pass
+    try:
         return dump_exact(row)
-    return source if b"\\u0000" not in source else dump_exact(row)
+    except RecursionError:
+        raise PageUnreadable("lists or objects in it are nested too deeply") from None
 
 
-def holdable(value: Any) -> bool:
+def holdable(value: Any, levels: int = DEEPEST) -> bool:
     """Whether jsonb (and text, for a string) can hold a value and give it back."""
+    if not levels:
+        return False
     if isinstance(value, str):
         return "\0" not in value and not any("\ud800" <= char <= "\udfff" for char in value)
     if isinstance(value, dict):
-        return all(holdable(key) and holdable(item) for key, item in value.items())
+        return all(holdable(key) and holdable(item, levels - 1) for key, item in value.items())
     if isinstance(value, list):
-        return all(map(holdable, value))
+        return all(holdable(item, levels - 1) for item in value)
     if isinstance(value, Decimal):
         return False
     if isinstance(value, float):

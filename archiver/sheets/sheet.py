@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from archiver.logs import Line, Row, Status, field_names, glimpse, parse_columns
+from archiver.logs import Line, Row, Status, field_names, glimpse, parse_columns, parse_line
 from archiver.redact import page_of
 from archiver.sheets.copied import texts_of
 
@@ -112,6 +112,8 @@ def sheet_of(rows: Sequence[Row]) -> Sheet:
         else:
             sheet.add_columns(columns)
     sheet.add_lines(read.odd)
+    if len(sheet.hashes) + len(sheet.loose) < len(rows):  # a line is listed twice: what comes later holds
+        return sheet_of_lines(map(parse_line, rows))
     return sheet
 
 

@@ -103,7 +103,7 @@ def test_a_page_read_from_its_bytes_and_lines_read_one_by_one() -> None:
     page = [line_log(number, 1, status=3 if number % 10 == 0 else 2) for number in range(100)]
     read = read_page(dump_exact({"results": page, "count": "100"}).encode(), ())
     single = sheet_of_lines(map(parse_line, page))
-    assert (read.total, read.sheet.failed) == (100, set(range(0, 100, 10)))
+    assert (read.listed.count, read.sheet.failed) == (100, set(range(0, 100, 10)))
     assert (single.ids, single.hashes, single.failed) == (read.sheet.ids, read.sheet.hashes, read.sheet.failed)
     assert {one: line_of(text) for one, text in single.texts.items()} == {row["id"]: parse_line(row) for row in page}
     both = glanced(page)

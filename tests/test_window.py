@@ -248,7 +248,7 @@ def _sweep(ids: list[int], count: int | None, sweep: Sweep | None = None, width:
     sweep = sweep or Sweep()
     while asks := sweep.asks(width):
         for ask in asks:
-            sweep = sweep.take(Listed(ids[ask.start : ask.end], count))
+            sweep = sweep.take(Listed.of(ids[ask.start : ask.end], count))
         sweep = Sweep.from_json(json.loads(json.dumps(sweep.to_json())))
     return sweep
 
@@ -284,7 +284,7 @@ def _believes_too_little(seed: int) -> bool:
                 ]
                 page = ids[ask.start : ask.end]
                 stored |= set(page)
-                sweep = sweep.take(Listed(page, 176))
+                sweep = sweep.take(Listed.of(page, 176))
         if sweep.certified(len(stored)):
             return len(stored) < 176
         sweep = sweep.again()
@@ -304,14 +304,14 @@ def test_a_sweep_asks_for_one_page_behind_a_short_one_and_for_none_where_all_tha
     ids, sweep, pages = list(range(250)), Sweep(), 0
     while asks := sweep.asks(1):
         pages += len(asks)
-        sweep = sweep.take(Listed(ids[asks[0].start : asks[0].end], count))
+        sweep = sweep.take(Listed.of(ids[asks[0].start : asks[0].end], count))
     assert pages == (3 if count == 250 else 4)
-    short = Sweep().take(Listed(range(7), None))
+    short = Sweep().take(Listed.of(range(7), None))
     assert len(short.asks(10)) == 1
 
 
 def test_sweep_of_a_source_that_ignores_the_page_number() -> None:
-    sweep = Sweep().take(Listed(range(100), 300)).take(Listed(range(100), 300))
+    sweep = Sweep().take(Listed.of(range(100), 300)).take(Listed.of(range(100), 300))
     assert sweep.ended
     assert not sweep.certified(300)
     assert sweep.again().exhausted
@@ -321,7 +321,7 @@ def test_sweep_of_a_source_with_a_page_size_of_its_own() -> None:
     ids, sweep = list(range(120)), Sweep()
     while asks := sweep.asks(2):
         for ask in asks:
-            sweep = sweep.take(Listed(ids[50 * (ask.page - 1) : 50 * ask.page], 120))
+            sweep = sweep.take(Listed.of(ids[50 * (ask.page - 1) : 50 * ask.page], 120))
     assert sweep.certified(120)
 
 
@@ -393,9 +393,9 @@ def test_a_walk_says_how_far_it_reaches_only_where_the_order_is_known() -> None:
 
 
 def test_a_sweep_that_has_ended_stays_as_it_is() -> None:
-    sweep = Sweep().take(Listed([], 0))
+    sweep = Sweep().take(Listed.of([], 0))
     assert sweep.ended
-    assert sweep.take(Listed([1], 1)) is sweep
+    assert sweep.take(Listed.of([1], 1)) is sweep
     assert sweep.asks(4) == []
 
 

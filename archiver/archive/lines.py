@@ -19,7 +19,7 @@ from archiver.errors import ArchiverError, PageUnreadable, RequestRefused, Sourc
 from archiver.logs import LogType
 from archiver.sheets import ReadPage, Sheet, read_page, recognise_page
 from archiver.store import OfRun, Put, Visit, Writer
-from archiver.window import Ask, Listed, Sweep
+from archiver.window import Ask, Sweep
 
 BATCH = 3000  # lines of a transaction, or a page more
 SECONDS = 1.0  # after which less than that is written
@@ -202,7 +202,7 @@ class _Reader:
             failed(self._turn, reading.visit, exc)
             return
         self._turn.width = min(self._turn.width + 1, self._most)
-        reading.sweep = reading.sweep.take(Listed(read.sheet.ids, read.total))
+        reading.sweep = reading.sweep.take(read.listed)
         self._unsaved += len(read.sheet.ids)
         reading.sheet.add(read.sheet)
 

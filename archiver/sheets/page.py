@@ -6,22 +6,25 @@ from typing import NamedTuple
 
 from archiver.redact import page_of
 from archiver.sheets.sheet import Sheet, glanced, sheet_of
+from archiver.window import Listed
 
 
 class ReadPage(NamedTuple):
-    """A page of lines. `total`: how many the Integrator says that there are."""
+    """A page of lines, and what a sweep looks at of it."""
 
     sheet: Sheet
-    total: int | None
+    listed: Listed
 
 
 def read_page(body: bytes, rules: tuple[str, ...]) -> ReadPage:
     """Lines, read; `rules`: of a flow's `redact`. Raises PageUnreadable."""
     page = page_of(body, rules)
-    return ReadPage(sheet_of(page.rows), page.count)
+    sheet = sheet_of(page.rows)
+    return ReadPage(sheet, Listed.of(sheet.ids, page.count))
 
 
 def recognise_page(body: bytes, rules: tuple[str, ...]) -> ReadPage:
     """Lines that are most likely known. Those that were not read are left without their page (`Sheet.keep`)."""
     page = page_of(body, rules)
-    return ReadPage(glanced(page.rows), page.count)
+    sheet = glanced(page.rows)
+    return ReadPage(sheet, Listed.of(sheet.ids, page.count))

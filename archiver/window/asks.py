@@ -66,3 +66,11 @@ class Tally:
         hashes = [blake2b(b"%d" % one, digest_size=8).digest() for one in ids]
         total = self.sum + sum(struct.unpack(f">{len(hashes)}Q", b"".join(hashes)))
         return Tally(self.number + len(hashes), total % 2**64)
+
+    def __add__(self, other: Tally) -> Tally:
+        """Of ids that are in one of the two."""
+        return Tally(self.number + other.number, (self.sum + other.sum) % 2**64)
+
+    def __sub__(self, other: Tally) -> Tally:
+        """Without ids that are in it."""
+        return Tally(self.number - other.number, (self.sum - other.sum) % 2**64)

@@ -20,10 +20,15 @@ SIZES = (LARGEST, 89)  # of the pages of one sweep and of the next: their border
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One page of the list, as far as the sweep looks at it."""
+    """One page of the list, as far as the sweep looks at it. `tally`: of its ids, each counted once."""
 
     ids: Sequence[int]
     count: int | None
+    tally: Tally
+
+    @classmethod
+    def of(cls, ids: Sequence[int], count: int | None) -> Listed:
+        return cls(ids, count, Tally().add(dict.fromkeys(ids)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +65,13 @@ class Sweep:
         if self.ended:
             return self
         if not self.done:
-            return self._take_first(ids, count)
+            return self._take_first(page)
         if not ids:
             return replace(self, ended=True)
         known = set(self.tail)
         if known.issuperset(ids):
             return replace(self, ended=True, ignored=True)
-        tally = self.tally.add(one for one in dict.fromkeys(ids) if one not in known)
+        tally = self.tally + page.tally - Tally().add(known.intersection(ids))
         ended = self._ends(ids, count, tally)
         return replace(self, done=self.done + 1, tail=tuple(ids), tally=tally, last=count, ended=ended)
 
@@ -75,13 +80,14 @@ class Sweep:
         the page has to be a short one, and no row that was counted may be missing. Else an empty page ends it."""
         return len(ids) < self.size and count == tally.number
 
-    def _take_first(self, ids: Sequence[int], count: int | None) -> Sweep:
+    def _take_first(self, page: Listed) -> Sweep:
+        ids, count = page.ids, page.count
         if not ids:
             return replace(self, ended=True, first=count, last=count)
         size = self.size
         if len(ids) > size or (len(ids) < size and count is not None and count > len(ids)):
             size = len(ids)  # the source gives pages of its own size
-        tally = self.tally.add(dict.fromkeys(ids))
+        tally = self.tally + page.tally
         sweep = replace(self, size=size, done=1, tail=tuple(ids), tally=tally, first=count, last=count)
         return replace(sweep, ended=sweep._ends(ids, count, tally))
 

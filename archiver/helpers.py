@@ -82,6 +82,9 @@ class Helpers:
             return function(*args, **options)
         try:
             done, result = line.ask((function, args, options))
+        except BlockingIOError:
+            self._lost(line, "it does not answer")
+            done = False
         except Exception as exc:  # noqa: BLE001 - it died, or what came cannot be read
             self._lost(line, str(exc) or type(exc).__name__)
             done = False

@@ -198,7 +198,9 @@ def _die_elsewhere(here: int) -> int:
     return 7
 
 
-def test_a_helper_that_is_stopped_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_helper_that_is_stopped_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(helpers, "LONGEST", 1)
     made = Helpers(1)
     with made.used():
@@ -209,6 +211,7 @@ def test_a_helper_that_is_stopped_is_not_waited_for(monkeypatch: pytest.MonkeyPa
         assert time.monotonic() - began < 5
         assert gone(made)
         assert not exists(pid)
+    assert "it does not answer" in caplog.text
 
 
 def test_signals_for_the_whole_group_are_not_for_helpers(one: Helpers) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -455,9 +456,15 @@ def test_values_in_one_another(levels: int, parser: Callable[[Row], Any]) -> Non
     assert parse_lines([row] * 5).lines == [parse_line(row)] * 5
 
 
-@pytest.mark.parametrize("levels", [700, 5000])
+@pytest.mark.parametrize("levels", [350, 400, 450, 700, 900, 5000, 100_000])
 @pytest.mark.parametrize("rules", [(), ("phone",)])
-def test_a_row_that_is_nested_without_end_is_an_unreadable_page(levels: int, rules: tuple[str, ...]) -> None:
+def test_a_row_that_is_nested_without_end_is_kept_or_an_unreadable_page(levels: int, rules: tuple[str, ...]) -> None:
+    """How deep it may be is the interpreter's to say: Python 3.13 goes deeper than 3.11."""
     body = f'{{"results":[{{"id":1,"x":{"[" * levels}1{"]" * levels}}}]}}'.encode()
-    with pytest.raises(PageUnreadable, match=r"nested too deeply|is not JSON"):
-        parse_line(page_of(body, rules).rows[0])
+    try:
+        (row,) = page_of(body, rules).rows
+        assert render(parse_line(row)) == row
+    except PageUnreadable as exc:
+        assert re.search(r"nested too deeply|is not JSON", str(exc))  # noqa: PT017 - it may, and need not
+    else:
+        assert levels < 1000

@@ -22,6 +22,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -33,18 +34,16 @@ PAYS = 50  # calls before helpers are begun: what it takes to begin one, a few t
 WAITING = 6  # calls that one helper has at a time, so that it always has one; who comes then works itself
 LONGEST = 300  # seconds for an answer; a helper that somebody has stopped is not waited for any longer
 
-_SIZE = struct.Struct("<q")
-_BUFFER = 256 * 1024  # bytes
-_ENDED = "it has ended"
 _HERE = Path(__file__).parent
-_SOURCES = ("helpers.py", "errors.py", "redact.py", "logs/*.py", "sheets/*.py")  # what a helper imports of the archiver
+# What a helper imports of the archiver.
+SOURCES = ("__init__.py", "helpers.py", "errors.py", "redact.py", "logs/*.py", "sheets/*.py", "window/*.py")
 log = logging.getLogger("archiver.helpers")
 
 
 def _version() -> bytes:
     """Tells these sources from others that may be put in their place while this process runs."""
-    files = sorted(file for pattern in _SOURCES for file in _HERE.glob(pattern))
-    marks = [(file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files]
+    found = [(str(file), file.stat()) for pattern in SOURCES for file in sorted(_HERE.glob(pattern))]
+    marks = [(name, stat.st_mtime_ns, stat.st_size) for name, stat in found]
     return blake2b(repr(marks).encode(), digest_size=16).digest()
 
 
@@ -82,11 +81,8 @@ class Helpers:
             return function(*args, **options)
         try:
             done, result = line.ask((function, args, options))
-        except BlockingIOError:
-            self._lost(line, "it does not answer")
-            done = False
-        except Exception as exc:  # noqa: BLE001 - it died, or what came cannot be read
-            self._lost(line, str(exc) or type(exc).__name__)
+        except Exception as exc:  # noqa: BLE001 - it died, does not answer, or what came cannot be read
+            self._lost(line, "it does not answer" if isinstance(exc, BlockingIOError) else type(exc).__name__)
             done = False
         except BaseException:
             line.close()
@@ -156,72 +152,30 @@ class _Line:
     """A connection to a helper, for one call at a time. `unfit`: why the helper is of no use, once that is known."""
 
     def __init__(self, sock: socket.socket, helper: subprocess.Popen[bytes]) -> None:
-        # Not Python's own timeout: with that, it takes two calls of the system where one does.
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", LONGEST, 0))
-        self._sock = sock
-        self._buffer = memoryview(bytearray(_BUFFER))
+        self._connection = Connection(sock.detach())
         self._is_ready = False
         self.helper = helper
         self.unfit = ""
 
     def is_ready(self) -> bool:
         """Whether the helper has imported what it needs, and has said of which version that is, or is gone."""
-        if not self._is_ready:
-            try:
-                said = self._sock.recv(len(VERSION), socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                return False
-            except OSError as exc:
-                said, self.unfit = VERSION, type(exc).__name__
+        if not self._is_ready and self._connection.poll():
             self._is_ready = True
-            if said != VERSION:
-                self.unfit = "the archiver's files are of another version by now" if said else "it did not start"
+            try:
+                if self._connection.recv_bytes() != VERSION:
+                    self.unfit = "the archiver's files are of another version by now"
+            except (OSError, EOFError):
+                self.unfit = "it did not start"
         return self._is_ready
 
     def ask(self, what: object) -> tuple[bool, Any]:
-        _send(self._sock, _pickled(what))
-        return cast("tuple[bool, Any]", _receive(self._sock, self._buffer))
+        self._connection.send(what)
+        return cast("tuple[bool, Any]", self._connection.recv())
 
     def close(self) -> None:
-        self._sock.close()
-
-
-def _pickled(what: object) -> bytes:
-    return pickle.dumps(what, pickle.HIGHEST_PROTOCOL)
-
-
-def _send(sock: socket.socket, data: bytes) -> None:
-    size = _SIZE.pack(len(data))
-    sent = sock.sendmsg([size, data])
-    if sent < len(size) + len(data):  # a signal came in between
-        sock.sendall((size + data)[sent:])
-
-
-def _receive(sock: socket.socket, buffer: memoryview) -> Any:
-    have = sock.recv_into(buffer)
-    if not have:
-        raise EOFError(_ENDED)
-    if have < _SIZE.size:
-        have += _fill(sock, buffer[have : _SIZE.size])
-    (size,) = _SIZE.unpack_from(buffer)
-    size += _SIZE.size
-    if size > len(buffer):
-        buffer, start = memoryview(bytearray(size)), buffer[:have]
-        buffer[:have] = start
-    if have < size:
-        _fill(sock, buffer[have:size])
-    return pickle.loads(buffer[_SIZE.size : size])  # noqa: S301 - of a process of our own, over a socket without a name
-
-
-def _fill(sock: socket.socket, buffer: memoryview) -> int:
-    have = 0
-    while have < len(buffer):  # once, but for signals
-        more = sock.recv_into(buffer[have:], 0, socket.MSG_WAITALL)
-        if not more:
-            raise EOFError(_ENDED)
-        have += more
-    return have
+        self._connection.close()
 
 
 def _begun() -> list[_Line]:
@@ -274,31 +228,31 @@ def _serve(descriptors: Sequence[int]) -> None:
 
     gc.freeze()
     gc.set_threshold(10_000)  # what comes of a page goes by itself
-    buffer = memoryview(bytearray(_BUFFER))
     with selectors.DefaultSelector() as lines:
         for descriptor in descriptors:
-            line = socket.socket(fileno=descriptor)
-            line.sendall(VERSION)
+            line = Connection(descriptor)
+            line.send_bytes(VERSION)
             lines.register(line, selectors.EVENT_READ)
         while lines.get_map():
             for key, _ in lines.select():
-                if not _work(cast("socket.socket", key.fileobj), buffer):
-                    lines.unregister(key.fileobj)
+                line = cast("Connection", key.fileobj)
+                if not _work(line):
+                    lines.unregister(line)
+                    line.close()
 
 
-def _work(line: socket.socket, buffer: memoryview) -> bool:
+def _work(line: Connection) -> bool:
     """One call; answers whether another one may come."""
     try:
-        function, args, options = _receive(line, buffer)
+        function, args, options = line.recv()
     except (OSError, EOFError):
-        line.close()
         return False
     try:
-        answer = _pickled((True, function(*args, **options)))
+        answer = pickle.dumps((True, function(*args, **options)))
     except Exception:  # noqa: BLE001 - whatever it is, it will be raised where the call came from
-        answer = _pickled((False, None))
+        answer = pickle.dumps((False, None))
     with suppress(OSError):
-        _send(line, answer)
+        line.send_bytes(answer)
     return True
 
 

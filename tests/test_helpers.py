@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -188,7 +187,7 @@ def test_a_helper_that_dies_in_the_middle_costs_nothing(one: Helpers, caplog: py
     assert gone(one)
     assert one.call(os.getpid) == HERE
     assert [record.getMessage() for record in caplog.records] == [
-        "a helper process is gone (it has ended); its work is done without it"
+        "a helper process is gone (EOFError); its work is done without it"
     ]
 
 
@@ -257,6 +256,15 @@ def test_one_that_does_not_start_is_no_helper(
     ]
 
 
+def test_whatever_a_helper_imports_of_the_archiver_counts_for_its_version() -> None:
+    here = Path(helpers.__file__).parent
+    script = "import sys, archiver.helpers, archiver.sheets; print(*(one.__file__ for one in sys.modules.values()"
+    script += " if one.__name__.partition('.')[0] == 'archiver'), sep='\\n')"
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    counted = {str(file) for pattern in helpers.SOURCES for file in here.glob(pattern)}
+    assert {str(here / "sheets" / "page.py"), str(here / "window" / "asks.py")} <= set(said.split()) <= counted
+
+
 def test_calls_of_nobody_are_not_counted() -> None:
     made = Helpers(1)
     assert {made.call(os.getpid) for _ in range(2 * PAYS)} == {HERE}
@@ -318,6 +326,5 @@ def test_a_socket_that_is_closed_is_the_end_of_a_line_and_not_of_the_helper() ->
     with made.used():
         pid = begin(made)
         first = made._free.pop()
-        first._sock.shutdown(socket.SHUT_RDWR)
         first.close()
         assert {made.call(os.getpid) for _ in range(5)} == {pid}

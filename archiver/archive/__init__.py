@@ -44,8 +44,19 @@ def archive_flow(
     """
     report = FlowReport(flow.name)
     began, counted = time.monotonic(), Counted(source, stopping)
-    turn = Turn(flow, lease.flow_key, lease, counted, store, report, eager, began + seconds, stopping, progress)
-    turn.helpers = helpers
+    turn = Turn(
+        flow,
+        lease.flow_key,
+        lease,
+        counted,
+        store,
+        report,
+        eager,
+        began + seconds,
+        stopping,
+        progress,
+        helpers=helpers,
+    )
     try:
         _work(turn)
         report.done = True

@@ -59,7 +59,7 @@ class Sheet:
             return
         unread = set(wanted) - self.texts.keys()
         rows: dict[int, Row] = {}
-        for ids, body, rules in self.unread if unread else ():
+        for ids, body, rules in self.unread:
             if not unread.isdisjoint(ids):
                 rows |= {row["id"]: row for row in page_of(body, rules).rows if row["id"] in unread}
         if rows:

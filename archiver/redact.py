@@ -133,7 +133,15 @@ class _Masking:
 
 def mask_row(row: Row, texts: tuple[str, ...]) -> Row:
     """A log as it may be stored. What the archiver needs of it and of its sub flows stays as it is."""
-    rules = _rules(texts)
+    return _masked(row, _rules(texts))
+
+
+def mask_fields(row: Row, names: Iterable[str]) -> Row:
+    """The same for the fields of these names, at any depth, whatever characters are in a name."""
+    return _masked(row, [Rule(name, (Step(name, deep=True),)) for name in names])
+
+
+def _masked(row: Row, rules: Sequence[Rule]) -> Row:
     return _kept(row, _Masking().value(row, [(one, 0) for one in rules])) if rules else row
 
 

@@ -186,6 +186,42 @@ def test_lines_that_were_going_on_when_their_run_had_finished_are_read_again(ben
     assert bench.all("SELECT state, status FROM archive.line ORDER BY log_id") == [(3, 2), (3, 2)]
 
 
+def without_steps(number: int, **more: Any) -> Row:
+    """A main log as a source lists it that shows sub flows by themselves alone."""
+    return {name: value for name, value in main_log(number, **more).items() if name != "sub_flows"}
+
+
+def step_log(number: int, run: int, **more: Any) -> Row:
+    own = {"log_type": 2, "original_filename_uuid": f"run-{run}", "filename_uuid": f"step-{number}"}
+    return main_log(number) | own | {"created": "2026-05-04T10:00:00.5+00:00"} | more
+
+
+def test_steps_that_their_run_does_not_show_are_asked_for_all_of_them_and_again(bench: Bench) -> None:
+    bench.world.insert(FLOW, 1, without_steps(1, is_send_S3=1))
+    bench.world.insert(FLOW, 2, *(step_log(100 + number, 1) for number in range(250)))
+    bench.turn(settle=timedelta(days=1))
+    assert bench.one("SELECT count(*) FROM archive.step WHERE run_log_id = 1") == 250
+    assert bench.one("SELECT count(*) FROM archive.detail") == 0
+
+    bench.world.update(FLOW, 2, 300, status=3)
+    bench.world.files[FLOW, 1] = zipped(b"{}")
+    with bench.store.engine.begin() as connection:
+        connection.execute(text("UPDATE archive.run SET visit_at = now()"))
+    bench.turn(settle=timedelta(days=1))
+    assert bench.all("SELECT log_id FROM archive.step WHERE status = 3") == [(300,)]
+    assert bench.all("SELECT log_id, outcome FROM archive.detail") == [(1, "stored")]
+    asked = bench.client.requests
+    bench.turn()
+    assert bench.client.requests - asked == 1
+
+
+def test_steps_are_not_asked_for_where_runs_show_them_or_nobody_wants_them(bench: Bench) -> None:
+    bench.world.insert(FLOW, 1, main_log(1, sub_flows=[step_log(100, 1)]), without_steps(2, age=4000))
+    bench.world.insert(FLOW, 2, step_log(100, 1), step_log(101, 2))
+    bench.turn(levels=("main", "line"))
+    assert bench.all("SELECT log_id FROM archive.step") == [(100,)]
+
+
 def zipped(document: bytes, name: str = "log.json") -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:

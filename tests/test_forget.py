@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from archiver.cli import main
 from archiver.store import CannotErase, Erasure, Found
-from tests.test_archive import FLOW, Bench, bench, line_log, main_log, zipped
+from tests.test_archive import FLOW, Bench, bench, line_log, main_log, step_log, without_steps, zipped
 
 __all__ = ["bench"]
 
@@ -118,6 +118,32 @@ def test_a_run_that_changes_later_stays_masked(filled: Bench, database: str) -> 
     filled.turn()
     assert filled.all("SELECT process_count, triggered_by FROM archive.run WHERE log_id = 1") == [(99, "[redacted]")]
     assert filled.one("SELECT triggered_by FROM archive.step WHERE log_id = 101") == "[redacted]"
+
+
+def test_a_field_is_named_as_it_is_spelled(filled: Bench, database: str) -> None:
+    filled.world.insert(FLOW, 1, main_log(3) | {"customer.email": "a@b", "$.x[": {"customer.email": "a@b"}})
+    filled.turn()
+    erased(filled, "customer.email", "a@b")
+    assert "a@b" not in everything(database)
+    filled.world.update(FLOW, 1, 3, process_count=99)
+    with filled.store.engine.begin() as connection:
+        connection.execute(text("UPDATE archive.run SET visit_at = now()"))
+    filled.turn()
+    assert filled.one("SELECT process_count FROM archive.run WHERE log_id = 3") == 99
+    assert "a@b" not in everything(database)
+
+
+def test_a_step_that_was_asked_for_by_itself_stays_masked(filled: Bench, database: str) -> None:
+    filled.world.insert(FLOW, 1, without_steps(3))
+    filled.world.insert(FLOW, 2, step_log(301, 3, triggered_by="a@b"))
+    filled.turn()
+    erased(filled, "triggered_by", "a@b")
+    filled.world.update(FLOW, 2, 301, process_count=99)
+    with filled.store.engine.begin() as connection:
+        connection.execute(text("UPDATE archive.run SET visit_at = now()"))
+    filled.turn()
+    assert filled.one("SELECT process_count FROM archive.step WHERE log_id = 301") == 99
+    assert "a@b" not in everything(database)
 
 
 def test_kinds_of_errors_forget_the_words_of_a_line(filled: Bench) -> None:

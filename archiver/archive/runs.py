@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import count
 
 from archiver.archive.lines import Then, conclude, failed, pause, read_lines
 from archiver.archive.turn import Turn
 from archiver.errors import PageUnreadable, RequestRefused, SourceUnavailable
-from archiver.logs import LogType, Run, parse_run, parse_step
+from archiver.logs import LogType, Run, State, Step, parse_run, parse_step
 from archiver.store import Visit
+from archiver.window import LARGEST
 
 NOT_LISTED = "the Integrator no longer lists it"
 DAY = 24 * 60 * 60.0
@@ -54,21 +56,30 @@ def reread(turn: Turn, visit: Visit) -> Run | None:
         if page.rows:  # the filter is ignored: that proves nothing, and polls see the run as well
             raise PageUnreadable("asked for one run, the Integrator lists others")
         return None
-    run = _with_steps(turn, visit, listed[0])
+    run = listed[0]
+    steps = [] if run.steps or run.state != State.FINISHED else _listed_steps(turn, visit)
     with turn.store.writing(turn.lease) as writer:
         put = writer.put_runs([run])
+        writer.put_steps(steps, (visit.log_id, visit.created))
         writer.want_details([visit.log_id], turn.flow.details)
     turn.report.count_runs(put)
     return run
 
 
-def _with_steps(turn: Turn, visit: Visit, run: Run) -> Run:
-    """Steps come inside the run; they are asked for by themselves only where a finished run shows none."""
-    if run.steps or run.state != 3 or "sub" not in turn.flow.levels:
-        return run
-    page = turn.source.list_logs(turn.flow, LogType.SUB, limit=100, page=1, run_id=visit.run_id)
-    steps = [parse_step(row) for row in page.rows]
-    return run._replace(steps=tuple(step for step in steps if step.log_id is not None))
+def _listed_steps(turn: Turn, visit: Visit) -> list[Step]:
+    """The steps of a finished run that does not show them itself: asked for page by page, until nothing new comes."""
+    steps: dict[int, Step] = {}
+    if "sub" not in turn.flow.levels:
+        return []
+    for number in count(1):
+        page = turn.source.list_logs(turn.flow, LogType.SUB, limit=LARGEST, page=number, run_id=visit.run_id)
+        listed = [step for step in map(parse_step, page.rows) if step.original_filename_uuid in (None, visit.run_id)]
+        more = {step.log_id: step for step in listed if step.log_id is not None}
+        is_last = more.keys() <= steps.keys() or (len(page.rows) < LARGEST and page.count == len(steps | more))
+        steps |= more
+        if is_last:
+            break
+    return [*steps.values()]
 
 
 def follow(turn: Turn, visit: Visit) -> None:
@@ -79,7 +90,7 @@ def follow(turn: Turn, visit: Visit) -> None:
         turn.report.errors.append(f"run with log id {visit.log_id} has no execution id: it cannot be followed")
         return
     run = reread(turn, visit)
-    if run is not None and run.state == 3:
+    if run is not None and run.state == State.FINISHED:
         turn.report.finished += 1
         return
     with turn.store.writing(turn.lease) as writer:
@@ -103,6 +114,8 @@ def fetch_lines(turn: Turn) -> bool:
         nonlocal any_due
         for visit in _due(turn, ("pending",), "fetch_lines"):
             any_due = True
+            if visit.lacks_steps:
+                _guarded(turn, visit, _fetch_steps)
             if _has_lines(turn, visit):
                 yield visit
                 continue
@@ -112,6 +125,12 @@ def fetch_lines(turn: Turn) -> bool:
 
     read_lines(turn, with_lines(), then)
     return any_due
+
+
+def _fetch_steps(turn: Turn, visit: Visit) -> None:
+    steps = _listed_steps(turn, visit)
+    with turn.store.writing(turn.lease) as writer:
+        writer.put_steps(steps, (visit.log_id, visit.created))
 
 
 def settle(turn: Turn, visit: Visit) -> None:

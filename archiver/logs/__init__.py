@@ -22,12 +22,13 @@ from archiver.logs.alike import Columns, Glimpse, Lines, field_names, glimpse, p
 from archiver.logs.exact import dump_exact, load_exact
 from archiver.logs.pages import Page, parse_page
 from archiver.logs.parse import parse_line, parse_run, parse_step, render
-from archiver.logs.rows import FIELDS, Line, LogType, Row, Run, State, Status, Step
+from archiver.logs.rows import FIELDS, SUB_FLOWS, Line, LogType, Row, Run, State, Status, Step
 from archiver.logs.spelling import spell
 from archiver.logs.times import canonical, from_micros, micros, of_postgres
 
 __all__ = [
     "FIELDS",
+    "SUB_FLOWS",
     "Columns",
     "Glimpse",
     "Line",

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, cast
 
 from psycopg import sql
 
-from archiver.logs import LogType, Run, canonical, parse_run, parse_step, render
-from archiver.redact import mask_row
+from archiver.logs import LogType, Run, Step, canonical, parse_run, parse_step, render
+from archiver.redact import mask_fields
 from archiver.store.rows import Cursor
 
 Masks = Mapping[tuple[LogType, int], tuple[str, ...] | None]  # None: the log has gone
@@ -43,6 +43,14 @@ class Bar(NamedTuple):
         steps = [step.log_id for run in allowed.values() for step in run.steps if step.log_id is not None]
         erased = {**self._masks(cursor, LogType.MAIN, allowed), **self._masks(cursor, LogType.SUB, steps)}
         return {log_id: _erased(run, erased) for log_id, run in allowed.items()} if erased else allowed
+
+    def steps(self, cursor: Cursor, steps: Mapping[int, Step]) -> dict[int, Step]:
+        """Steps by log id as they may be stored: what was erased of them stays masked."""
+        erased: Masks = self._masks(cursor, LogType.SUB, steps) if self.tombstones else {}
+        found = dict(steps)
+        for (_, log_id), fields in erased.items():
+            found[log_id] = parse_step(mask_fields(render(steps[log_id]), fields or ()))
+        return found
 
     def counted(self, moments: Iterable[str]) -> list[str]:
         """The moments of runs whose days may be counted again: those of pruned runs keep their counts as history."""
@@ -82,7 +90,7 @@ class Bar(NamedTuple):
 def _erased(run: Run, masks: Masks) -> Run:
     row = render(run)
     steps = row.pop("sub_flows", None)
-    masked = mask_row(row, masks.get((LogType.MAIN, run.log_id or 0)) or ())
+    masked = mask_fields(row, masks.get((LogType.MAIN, run.log_id or 0)) or ())
     if isinstance(steps, list):
         masked = masked | {"sub_flows": [_erased_step(step, masks) for step in steps]}
     elif steps is not None:
@@ -92,4 +100,4 @@ def _erased(run: Run, masks: Masks) -> Run:
 
 def _erased_step(step: Any, masks: Masks) -> Any:
     log_id = parse_step(step).log_id if isinstance(step, dict) else None
-    return step if log_id is None else mask_row(step, masks.get((LogType.SUB, log_id)) or ())
+    return step if log_id is None else mask_fields(step, masks.get((LogType.SUB, log_id)) or ())

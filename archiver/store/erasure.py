@@ -21,7 +21,7 @@ from archiver.detail import contents
 from archiver.errors import OperatorError
 from archiver.logs import FIELDS, dump_exact, load_exact
 from archiver.logs.exact import pack, unpack
-from archiver.redact import MASK, fields_with, has, mask_row, mentions, spellings
+from archiver.redact import MASK, fields_with, has, mask_fields, mentions, spellings
 from archiver.store import errors
 from archiver.store.engine import translated
 from archiver.store.errors import LINE, RUN, STEP, TABLES, Hit
@@ -224,7 +224,7 @@ class Erasure:
         for log_id, extra in extras:
             rows.execute(
                 f"UPDATE archive.{table} SET extra = %(extra)s WHERE flow_key = %(flow_key)s AND log_id = %(id)s",
-                extra=pack(mask_row(unpack(extra), (self._name,))),
+                extra=pack(mask_fields(unpack(extra), [self._name])),
                 id=log_id,
             )
         rows.bury(log_type, ids, [self._name])

@@ -68,6 +68,14 @@ class Logs(NamedTuple):
     run_of: Callable[[int], int | None]
 
 
+class OfStep(NamedTuple):
+    """A step, and the log id and the `created` of its run."""
+
+    step: Step
+    run_log_id: int
+    run_created: str
+
+
 class Moves:
     """Which logs lose which kinds of errors, and which get them. `messages`: of failed logs that have one."""
 
@@ -152,26 +160,44 @@ class Ledger:
         news = {one: run for one, run in distinct.items() if _is_news(run, have.get(one))}
         if not news:
             return Put(refused=refused)
-        steps = {step.log_id: (step, run) for run in news.values() for step in run.steps if step.log_id is not None}
-        of_steps = {log_id: step for log_id, (step, _) in steps.items()}
-        moves = Moves(self._messages(news.values(), of_steps.values(), ()))
+        steps = [
+            OfStep(step, run.log_id, str(run.created))
+            for run in news.values()
+            for step in run.steps
+            if run.log_id is not None
+        ]
+        moves = Moves(self._messages(news.values(), (one.step for one in steps), ()))
         for run in news.values():
             moves.look(LogType.MAIN, run, run.created, run.filename_uuid, run.original_filename_uuid, run.log_id)
-        for step, run in steps.values():
-            moves.look(LogType.SUB, step, step.created or run.created, step.original_filename_uuid, run.log_id)
-        run_texts = {log_id: text_of(run_tuple(run)) for log_id, run in news.items()}
-        step_texts = {log_id: text_of(step_tuple(step, run)) for log_id, (step, run) in steps.items()}
-        put_runs = self._put(Logs(LogType.MAIN, run_texts, news.__getitem__, lambda one: one), have, moves)
-        owner = {log_id: run.log_id for log_id, (_, run) in steps.items()}
-        steps_before = self._before(LogType.SUB, of_steps)
-        put_steps = self._put(
-            Logs(LogType.SUB, step_texts, of_steps.__getitem__, owner.__getitem__), steps_before, moves
-        )
+        texts = {log_id: text_of(run_tuple(run)) for log_id, run in news.items()}
+        put = self._put(Logs(LogType.MAIN, texts, news.__getitem__, lambda one: one), have, moves)
+        refused += len(put.refused) + self._put_steps(steps, moves)
         began = [str(run.created) for run in news.values()] + [have[one].moment for one in have.keys() & news.keys()]
         days.recount(self._cursor, self._flow_key, self._bar.counted(began))
+        return Put(len(put.new), len(put.changed), refused)
+
+    def put_steps(self, steps: Iterable[Step], run: tuple[int, str]) -> int:
+        """Store steps that were listed by themselves, of a run that is given by its log id and its `created`; answers
+        how many were refused."""
+        distinct = {step.log_id: step for step in steps if step.log_id is not None}
+        if not distinct or not self.known([run[0]]):
+            return 0
+        have = self._before(LogType.SUB, distinct)
+        masked = self._bar.steps(self._cursor, distinct)
+        news = [OfStep(step, *run) for one, step in masked.items() if _is_news(step, have.get(one))]
+        return self._put_steps(news, Moves(self._messages((), (one.step for one in news), ()))) if news else 0
+
+    def _put_steps(self, some: Iterable[OfStep], moves: Moves) -> int:
+        """Write steps, and the errors that `moves` has by then; answers how many were refused."""
+        steps = {one.step.log_id: one for one in some if one.step.log_id is not None}
+        for step, run_log_id, run_created in steps.values():
+            moves.look(LogType.SUB, step, step.created or run_created, step.original_filename_uuid, run_log_id)
+        texts = {log_id: text_of(step_tuple(*one)) for log_id, one in steps.items()}
+        have = self._before(LogType.SUB, steps)
+        logs = Logs(LogType.SUB, texts, lambda one: steps[one].step, lambda one: steps[one].run_log_id)
+        put = self._put(logs, have, moves)
         errors.move(self._cursor, self._flow_key, moves.gone, moves.come)
-        refused += len(put_runs.refused) + len(put_steps.refused)
-        return Put(len(put_runs.new), len(put_runs.changed), refused)
+        return len(put.refused)
 
     def _distinct(self, runs: Iterable[Run]) -> tuple[dict[int, Run], int]:
         """By id, the most advanced of each; and how many went into quarantine, for want of a usable id or time."""

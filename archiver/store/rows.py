@@ -184,8 +184,8 @@ def run_tuple(run: Run) -> tuple[Any, ...]:
     return tuple(run[:-1])
 
 
-def step_tuple(step: Step, run: Run) -> tuple[Any, ...]:
+def step_tuple(step: Step, run_log_id: int, run_created: str) -> tuple[Any, ...]:
     """A step in the order of STEP; one without a usable time takes its run's."""
     if step.created is None:
-        step = step._replace(created=run.created)
-    return (*step, run.log_id)
+        step = step._replace(created=run_created)
+    return (*step, run_log_id)

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, text
 
 from archiver.config import Flow
 from archiver.errors import ArchiverError
-from archiver.logs import canonical, micros
+from archiver.logs import SUB_FLOWS, canonical, micros
 from archiver.messages import VERSION
 from archiver.postgres import DatabaseFull
 from archiver.store.daemons import Presence
@@ -66,6 +66,7 @@ class Visit:
     line_count: int
     was_sealed: bool
     error: str | None
+    lacks_steps: bool  # it does not show its steps itself, and none are stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,9 @@ SELECT log_id, coalesce(filename_uuid, original_filename_uuid) AS run_id, create
     (status = 3 OR failed_line_count > 0 OR EXISTS (SELECT FROM archive.step s
         WHERE s.flow_key = r.flow_key AND s.run_log_id = r.log_id AND s.status = 3)) IS TRUE AS is_failed,
     lines_walk AS sweep, visits, extract(epoch FROM now() - first_seen_at)::float8 AS age, source_line_count,
-    line_count, sealed_at IS NOT NULL AS was_sealed, error
+    line_count, sealed_at IS NOT NULL AS was_sealed, error,
+    form & %(no_steps)s <> 0 AND NOT EXISTS (SELECT FROM archive.step s
+        WHERE s.flow_key = r.flow_key AND s.run_log_id = r.log_id) AS lacks_steps
 FROM archive.run r
 WHERE flow_key = %(flow_key)s AND visit_at IS NOT NULL AND archive_state = ANY(%(states)s)
     AND (visit_at <= now() OR (%(eager)s AND archive_state IN ('open', 'stuck', 'pending')))
@@ -226,6 +229,7 @@ class Store:
         bind = {
             "flow_key": flow_key,
             "states": list(states),
+            "no_steps": SUB_FLOWS,
             "eager": eager,
             "after_id": after.log_id if after else None,
             "after_time": after.created if after else None,

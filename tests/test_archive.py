@@ -18,10 +18,11 @@ from sqlalchemy import event, text
 from archiver import config
 from archiver.archive import FlowReport, archive_flow, files
 from archiver.client import Client
-from archiver.demo.faults import Body, Faults
+from archiver.demo.faults import Body, Fault, Faults, Status
 from archiver.demo.flows import BRAND
 from archiver.demo.server import PASSWORD, USERNAME, Server, serve
 from archiver.demo.table import TableWorld
+from archiver.demo.wire import Answer, Request
 from archiver.detail import unpack
 from archiver.helpers import Helpers
 from archiver.logs import Row
@@ -271,6 +272,45 @@ def test_a_file_that_is_announced_and_never_there_is_missing_by_name(bench: Benc
         assert bench.one("SELECT outcome FROM archive.detail") == "wanted"
     assert "missing" in bench.turn().errors[0]
     assert bench.all("SELECT outcome, attempts FROM archive.detail") == [("missing", 6)]
+
+
+@dataclass
+class FileFails(Fault):
+    """The file of this log is answered with this status."""
+
+    log_id: int
+    status: int
+
+    def after(self, request: Request, answer: Answer) -> None:
+        if request.params["id"] == str(self.log_id):
+            answer.say(self.status, b"out of order")
+
+
+def test_a_download_that_fails_every_time_holds_nothing_up_and_is_given_up_by_name(bench: Bench) -> None:
+    """One file that is answered with 500 for ever, beside one that can be had, and history that is still to be read."""
+    bench.world.insert(FLOW, 1, main_log(1, status=3, is_send_S3=1), main_log(2, age=90_000, status=3, is_send_S3=1))
+    bench.world.files[FLOW, 2] = zipped(b"{}")
+    fails = bench.faults.add(FileFails(1, 500), path="/logs/download")
+    report = bench.turn()
+    assert "file of log 1: " in report.errors[0]
+    assert bench.all("SELECT log_id, outcome FROM archive.detail ORDER BY 1") == [(1, "wanted"), (2, "stored")]
+    assert bench.one("SELECT backfill IS NULL AND intervals <> '[]' FROM archive.checkpoint")
+    with bench.store.engine.begin() as connection:
+        connection.execute(text("UPDATE archive.detail SET attempts = 18"))
+    bench.faults.remove(fails)
+    bench.faults.add(FileFails(1, 403), path="/logs/download")
+    assert "tried again later" in bench.turn().errors[0]
+    assert "missing: given up after 20 fetches" in bench.turn().errors[0]
+    assert bench.turn().errors == []
+
+
+def test_where_no_download_is_answered_the_others_wait(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "DOWN", 3)  # each takes its time
+    bench.world.insert(FLOW, 1, *(main_log(n, age=3600 + n, status=3, is_send_S3=1) for n in range(1, 41)))
+    bench.faults.add(Status(500), path="/logs/download")
+    (error,) = bench.turn().errors
+    assert "(and 3 more); tried again later" in error
+    assert bench.all("SELECT log_id FROM archive.detail WHERE attempts = 1 ORDER BY 1") == [(1,), (2,), (3,), (4,)]
 
 
 def test_an_unreadable_file_is_kept_and_fetched_three_times(bench: Bench) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any
@@ -15,37 +15,41 @@ from archiver.store import Wanted
 
 UNREADABLE = 3  # fetches until an unreadable file is taken for what it is
 MISSING = 6  # fetches until a file that is announced and not there is missing, by name
+GIVEN_UP = 20  # fetches until one whose download fails every time is, too
+DOWN = 10  # downloads in a row without an answer: it is not the files, and the others can wait
 LONGEST = 6 * 60 * 60.0
 
 
 def fetch_details(turn: Turn) -> bool:
     """Download the wanted files that are due, each once; answers whether there were any."""
-    any_due, last, absent = False, None, 0
-    while wanted := turn.store.wanted(turn.flow_key, eager=turn.eager, after=last):
-        last = wanted[-1]
-        for one, file in _downloads(turn, [one for one in wanted if (one.log_type, one.log_id) not in turn.fetched]):
-            turn.breathe()
-            turn.fetched.add((one.log_type, one.log_id))
-            values = _outcome(one, file, turn.flow.redact)
-            with turn.store.writing(turn.lease) as writer:
-                writer.put_detail(one.log_type, one.log_id, values)
-            if values["outcome"] == "stored":
-                turn.report.details += 1
-            elif file is None and values["outcome"] == "wanted":
-                absent += 1
-            elif values["outcome"] != "wanted":
-                turn.report.errors.append(f"file of log {one.log_id}: {values['outcome']}: {values['error']}")
-            any_due = True
+    before, absent, failed = len(turn.fetched), 0, list[str]()
+    for one, file in _downloads(turn):
+        turn.breathe()
+        turn.fetched.add((one.log_type, one.log_id))
+        values = _outcome(one, file, turn.flow.redact)
+        with turn.store.writing(turn.lease) as writer:
+            writer.put_detail(one.log_type, one.log_id, values)
+        if values["outcome"] == "stored":
+            turn.report.details += 1
+        elif values["outcome"] != "wanted":
+            turn.report.errors.append(f"file of log {one.log_id}: {values['outcome']}: {values['error']}")
+        elif file is None:
+            absent += 1
+        elif isinstance(file, ArchiverError):
+            failed.append(f"file of log {one.log_id}: {file}")
+    if failed:
+        more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+        turn.report.errors.append(f"{failed[0]}{more}; tried again later")
     if absent:
         turn.report.notes.append(
             f"files that the Integrator announces and that are not there yet: {absent}; if none ever comes, is the"
             f" project's slug {turn.flow.project_slug!r} right?"
         )
-    return any_due
+    return len(turn.fetched) > before
 
 
-def _downloads(turn: Turn, wanted: Sequence[Wanted]) -> Iterator[tuple[Wanted, File | ArchiverError | None]]:
-    """Files several at a time, in the order in which they are wanted."""
+def _downloads(turn: Turn) -> Iterator[tuple[Wanted, File | ArchiverError | None]]:
+    """The files that are due, several at a time, in the order in which they are wanted."""
 
     def download(one: Wanted) -> File | ArchiverError | None:
         try:
@@ -55,19 +59,31 @@ def _downloads(turn: Turn, wanted: Sequence[Wanted]) -> Iterator[tuple[Wanted, F
 
     width = turn.source.connections
     with ThreadPoolExecutor(width, thread_name_prefix="download") as pool:
-        for start in range(0, len(wanted), width):
-            some = wanted[start : start + width]
+        for some in _due(turn, width):
             fetches = [pool.submit(copy_context().run, download, one) for one in some]
-            answers = [fetch.result() for fetch in fetches]
-            failed = [answer for answer in answers if isinstance(answer, SourceUnavailable)]
-            yield from zip(some, answers, strict=True)
-            if len(failed) == len(some):
-                raise failed[0]
+            for one, fetch in zip(some, fetches, strict=True):
+                answer = fetch.result()
+                turn.undelivered = turn.undelivered + 1 if isinstance(answer, SourceUnavailable) else 0
+                yield one, answer
+
+
+def _due(turn: Turn, width: int) -> Iterator[list[Wanted]]:
+    """The files that are due and were not asked for in this turn, so many at a time, until downloads are down."""
+    last = None
+    while wanted := turn.store.wanted(turn.flow_key, eager=turn.eager, after=last):
+        last = wanted[-1]
+        due = [one for one in wanted if (one.log_type, one.log_id) not in turn.fetched]
+        for start in range(0, len(due), width):
+            if turn.undelivered >= DOWN:
+                return
+            yield due[start : start + width]
 
 
 def _outcome(one: Wanted, file: File | ArchiverError | None, redact: tuple[str, ...] = ()) -> dict[str, Any]:
     """What the row of the file says after this fetch."""
     if isinstance(file, ArchiverError):
+        if one.attempts + 1 >= GIVEN_UP:
+            return {"outcome": "missing", "error": f"given up after {GIVEN_UP} fetches: {file}"}
         return _again(one, str(file))
     if file is None:
         if one.attempts + 1 >= MISSING:

@@ -334,8 +334,9 @@ def test_34_a_gzip_bomb_is_not_unpacked(bench: Bench) -> None:
     Naive: requests unpacks all of it, a thousand times what came over the wire.
     """
     mebibyte = gzip.compress(b" " * 2**20)
-    small = bench.server(always(answer(200, mebibyte * 30, "Content-Encoding: gzip")))
-    assert len(requests.get(small.url + "/logs").content) == 30 * 2**20 > 500 * len(mebibyte * 30)
+    one_member = gzip.compress(b" " * 30 * 2**20)  # of several, what requests makes of it depends on the zlib there is
+    small = bench.server(always(answer(200, one_member, "Content-Encoding: gzip")))
+    assert len(requests.get(small.url + "/logs").content) == 30 * 2**20 > 500 * len(one_member)
     server = bench.server(always(answer(200, mebibyte * 600, "Content-Encoding: gzip")))
     client = bench.client(server.url, timeout=timedelta(seconds=60))
     tracemalloc.start()

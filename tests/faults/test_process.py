@@ -285,7 +285,7 @@ def test_57_summer_time(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
         for change in moments:
             ours |= steps(change, lambda now: now + timedelta(seconds=schedule._next(now)[0]))
             naive |= steps(change, lambda now: local.get_next_fire_time(None, now).astimezone(UTC))
-        assert len(moments) > 40
+        assert len(moments) > 30  # Morocco changes no more from 2026 on, where the machine has heard of it
         assert ours == {timedelta(hours=1)}
         half = {"Australia/Lord_Howe"}
         daily = CronTrigger.from_crontab("30 2 * * *", timezone=zone)

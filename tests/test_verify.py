@@ -30,6 +30,7 @@ from tests.audit.defects import (
     missed,
     plant,
     rotten_file,
+    stale_run,
 )
 from tests.audit.worlds import alarms_of_a_moving_world
 from tests.conftest import new_database
@@ -180,11 +181,16 @@ def test_an_audit_needs_no_right_to_write(postgres: str, tmp_path: Path, archive
                 story.database = writable._replace(netloc=f"{role}:x@{writable.hostname}:{writable.port}").geturl()
                 story.configure()
                 status, said = archiver(story, "verify")
+                planting = Bench(writable.geturl(), 3)
+                stale_run(planting)  # which the archive cannot find out by itself
+                planting.close()
+                found, report = archiver(story, "verify")
             finally:
                 owner.execute(f"GRANT {role} TO CURRENT_USER; DROP OWNED BY {role}; DROP ROLE {role}".encode())
                 story.database = writable.geturl()
         assert (status, "all is well" in said) == (0, True), said
         assert "nothing of this audit is written down" in said
+        assert (found, "not all is well" in report) == (1, True), report
 
 
 @pytest.mark.parametrize(

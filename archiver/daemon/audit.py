@@ -39,18 +39,20 @@ def stop_if(wanted: bool) -> None:
 @dataclass
 class Result:
     """What an audit came to. `names`: of the flows, by their keys. `open_gaps`: what is missing by name and nobody has
-    accepted."""
+    accepted. `unwritten`: findings, by flow and audit, that could not become such gaps."""
 
     names: dict[int, str]
     flows: list[Audited] = field(default_factory=list)
     invariants: list[Broken] = field(default_factory=list)
     open_gaps: int = 0
+    unwritten: dict[tuple[int, datetime | None], int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @property
     def is_well(self) -> bool:
         unfinished = any(flow.errors for flow in self.flows)
-        return not self.open_gaps and not unfinished and not any(one.count for one in self.invariants)
+        found = self.open_gaps or any(self.unwritten.values()) or any(one.count for one in self.invariants)
+        return not (found or unfinished)
 
 
 # What is being done, how much of it is done, and how much there is (0: unknown). May raise Stopped.
@@ -180,6 +182,7 @@ def _write_down(engine: Engine, said: Record, result: Result) -> None:
     try:
         record(engine, said)
     except DatabaseUnavailable as exc:
+        result.unwritten[said.flow_key, said.began] = len(said.findings)
         note = f"nothing of this audit is written down: {exc}"
         if note not in result.notes:
             result.notes.append(note)

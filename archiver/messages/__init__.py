@@ -5,9 +5,9 @@
 
 Messages of one template are one kind of error, and share its fingerprint and class. All is decided by tables and
 patterns of this package, never by the interpreter's Unicode database as it grows: the same message has the same
-fingerprint on every version of Python. Who changes the rules of classes raises `CLASSES_VERSION`, and the next turn of a
-flow that has anything to do tells its classes anew. Who changes what a template is raises `VERSION`, and adds a migration that
-empties `archive.error_group` and `archive.error_run`, sets `error_key` to null where it stands and
+fingerprint on every version of Python. Who changes the rules of classes raises `CLASSES_VERSION`, and the next turn
+of a flow that has anything to do tells its classes anew. Who changes what a template is raises `VERSION`, and adds a
+migration that empties `archive.error_group` and `archive.error_run`, sets `error_key` to null where it stands and
 `archive.flow.error_version` to null: the next turns then read the failed logs again.
 """
 

@@ -61,10 +61,6 @@ class Audited:
     findings: list[Finding] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
-    @property
-    def is_well(self) -> bool:
-        return not self.errors and all(one.mended for one in self.findings)
-
 
 def audit_flow(case: Case, scope: Scope, *, progress: Callable[[Progress], None] = lambda _: None) -> Audited:
     """Compare a flow with its source. What goes wrong with the source is in the answer; the database's errors are

@@ -256,6 +256,14 @@ def test_a_line_that_failed_makes_its_run_a_failed_one(bench: Bench) -> None:
     assert bench.all("SELECT log_id, outcome FROM archive.detail") == [(1, "stored")]
 
 
+def test_the_lines_of_a_run_without_a_filename_uuid_are_its_lines(bench: Bench) -> None:
+    bench.world.insert(FLOW, 1, main_log(1, filename_uuid=None))
+    bench.world.insert(FLOW, 3, line_log(10, 1, status=3, is_send_S3=1))
+    bench.world.files[FLOW, 10] = zipped(b"{}")
+    bench.turn()
+    assert bench.all("SELECT log_id, outcome FROM archive.detail") == [(10, "stored")]
+
+
 @pytest.mark.parametrize(("policy", "files"), [("none", []), ("failed", [1]), ("all", [1, 2])])
 def test_the_policy_says_which_files_are_wanted(bench: Bench, policy: str, files: list[int]) -> None:
     bench.world.insert(FLOW, 1, main_log(1, status=3, is_send_S3=1), main_log(2, status=2, is_send_S3=1, age=4000))

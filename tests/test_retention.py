@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -339,12 +339,12 @@ def test_without_a_policy_nothing_goes(engine: Engine) -> None:
 # --- the command ---
 
 
-def configured(engine: Engine, tmp_path: Path, **defaults: Any) -> Path:
+def configured(engine: Engine, tmp_path: Path, flows: Sequence[str] = ("f1", "f9"), **defaults: Any) -> Path:
     path = tmp_path / "config.yaml"
     document = {
         "database": {"url": engine.url.set(drivername="postgresql").render_as_string(hide_password=False)},
-        "integrators": {"here": {"base_url": "http://127.0.0.1:9", "token": "t"}},
-        "projects": [{"id": "p", "slug": "s", "flows": [{"id": "f1", "name": "f1"}, {"id": "f9", "name": "f9"}]}],
+        "integrators": {"here": {"base_url": "http://127.0.0.1:9", "token": "${NOT_NEEDED_FOR_THIS}"}},
+        "projects": [{"id": "p", "slug": "s", "flows": [{"id": flow, "name": flow} for flow in flows]}],
         "defaults": defaults,
     }
     path.write_text(json.dumps(document))
@@ -420,3 +420,42 @@ def test_what_goes_is_exported_before_and_stays_in_later_exports(
     assert logs("run") == sorted(one for _, one in before["run"])
     assert logs("line") == sorted(one for _, one in before["line"])
     capsys.readouterr()
+
+
+def test_what_grows_old_while_others_are_exported_stays(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("pyarrow")
+    from archiver import export
+
+    empty(engine)
+    old = datetime(2026, 1, 5, 12, tzinfo=UTC)
+    put(engine, [Made(1, 1, "a", old, True, 1, {10: old}), Made(2, 3, "b", old, False, 1, {30: old})])
+    exporting = export.export
+
+    def exported(*arguments: Any, **more: Any) -> Any:
+        done = exporting(*arguments, **more)
+        with engine.begin() as connection:  # a pass of the other flow
+            connection.execute(text("UPDATE archive.run SET archive_state = 'sealed', visit_at = NULL"))
+        return done
+
+    monkeypatch.setattr(export, "export", exported)
+    path = configured(engine, tmp_path, ("f1", "f2"), keep="1d")
+    assert main(["--config", str(path), "prune", "--json", "--export-to", str(tmp_path / "out")]) == 0
+    assert there(engine)["run"] == {(2, 3)}
+    assert there(engine)["line"] == {(2, 30)}
+    gone = {one["flow_name"]: one["runs"] for one in json.loads(capsys.readouterr().out)["flows"]}
+    assert gone == {"f1": 1, "f2": 0}
+
+
+def test_a_run_is_known_by_the_one_id_that_it_has(engine: Engine) -> None:
+    """An old one without a `filename_uuid` shares its lines with a young one of that very id."""
+    empty(engine)
+    old, young = datetime(2026, 1, 5, 12, tzinfo=UTC), NOW - timedelta(hours=1)
+    put(engine, [Made(1, 1, "a", old, True, 0), Made(1, 2, "a", young, True, 0, {20: young})])
+    with engine.begin() as connection:
+        connection.execute(
+            text("UPDATE archive.run SET filename_uuid = NULL, original_filename_uuid = 'a' WHERE log_id = 1")
+        )
+    Retention(engine).prune([Policy(1, *(NOW - timedelta(days=60) for _ in range(3)))])
+    assert there(engine)["line"] == {(1, 20)}

@@ -35,7 +35,7 @@ def test(context: typer.Context) -> int:
     from archiver.signs import Message
 
     call = call_of(context)
-    config = call.config()
+    config = call.config(logins=False)
     if not config.alerts.to and config.alerts.heartbeat is None:
         raise ConfigError([f"{config.path}: alerts.to: nobody is named; write it as [mailtos://…, json://…]"])
     message = Message("test", "archiver: this is a test", f"Alerts reach you. Sent {words.local(call.now)}.")

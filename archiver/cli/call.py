@@ -40,11 +40,11 @@ class Call:
         """The configuration file that is meant, whether it is there or not."""
         return self.file or Path(os.environ.get("ARCHIVER_CONFIG") or "config.yaml")
 
-    def config(self) -> Config:
-        """The configuration, which has to be there."""
+    def config(self, *, logins: bool = True) -> Config:
+        """The configuration, which has to be there; without `logins` the Integrators' credentials need not be."""
         from archiver import config
 
-        return config.load(self.file, os.environ)
+        return config.load(self.file, os.environ, logins=logins)
 
     def any_config(self) -> Config:
         """The configuration, or what holds without one, for those who log in nowhere: the Integrators' credentials need

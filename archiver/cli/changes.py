@@ -17,7 +17,7 @@ def changes(call: Call) -> Iterator[tuple[str, str, str]]:
     """A line for each flow that would be new, renamed, moved or polled no more: what, level, message."""
     from archiver import queries
 
-    config = call.config()
+    config = call.config(logins=False)
     with database(config) as engine, queries.reading(engine) as reader:
         known = queries.flows(reader)
     found = list(_of_flows(config, known))

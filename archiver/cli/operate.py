@@ -17,12 +17,14 @@ from archiver.cli import output, words
 from archiver.cli.call import WrongCall, call_of, configured_flows
 from archiver.cli.options import OPERATE, PasswordFile, examples, password_from
 from archiver.cli.output import Column
+from archiver.errors import ConfigError, MissingExtra
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from archiver.archive import FlowReport
     from archiver.config import Pasted
+    from archiver.daemon import Workplace
 
 work = typer.Typer()
 
@@ -175,17 +177,26 @@ def sync(
     with stoppable() as stop, daemon.opened(config) as place, progress_shown() as progress:
         reports = daemon.sync(place, wanted, progress=progress, stopping=lambda: bool(stop))
         built = daemon.build_indexes(place.engine, config, stopping=lambda: bool(stop))
-        told = stop or not (config.alerts.to or config.alerts.heartbeat) or daemon.tell(place)
+        problems = [*built.problems(), *([] if stop else _told(place))]
     print_reports(reports)
-    if not told:
-        output.note(
-            "alerts could not be delivered: `archiver alerts test` tells why; the next go tries again", "yellow"
-        )
-    for problem in built.problems():
+    for problem in problems:
         output.note(problem, "yellow")
     if stop:
         return 128 + stop[0]
     return status_of(reports)
+
+
+def _told(place: Workplace) -> Iterator[str]:
+    """Tell of what has changed; yields why that could not be done. It says nothing of what the go has done."""
+    from archiver import daemon
+
+    if not (place.config.alerts.to or place.config.alerts.heartbeat):
+        return
+    try:
+        if not daemon.tell(place):
+            yield "alerts could not be delivered: `archiver alerts test` tells why; the next go tries again"
+    except (ConfigError, MissingExtra) as exc:
+        yield f"alerts could not be delivered: {exc}"
 
 
 def status_of(reports: Sequence[FlowReport]) -> int:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
@@ -21,11 +20,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from archiver.config import Config, Flow
-    from archiver.store import Gone, Lease, Policy, Pruned
+    from archiver.store import Gone, Policy, Pruned, Retention
 
 retention = typer.Typer()
-
-WAIT = 0.5  # seconds between two looks at a lease that another process holds
 
 
 @retention.command(
@@ -54,18 +51,18 @@ def prune(
     from archiver.store import Retention
 
     call = call_of(context)
-    config = call.config()
+    config = call.config(logins=False)
     chosen = configured_flows(config, flows or ())
     with database(config) as engine, _shown() as progress:
         keyed = _keyed(engine, chosen)
         policies = policies_of(keyed, call.now)
         room = Retention(engine, progress=progress)
-        plan = room.plan(policies) if dry_run or export_to else None
-        if plan is not None and dry_run:
-            done = plan
+        if dry_run:
+            done = room.plan(policies)
+        elif export_to:
+            done = _export_and_prune(config, engine, room, policies, to=export_to, now=call.now)
         else:
-            with _exported(config, engine, to=export_to, plan=plan, now=call.now):
-                done = room.prune(policies)
+            done = room.prune(policies)
     names = {key: flow.name for key, flow in keyed.items()}
     _print(done, names, dry_run=dry_run, as_json=as_json)
     return 1 if done.busy else 0
@@ -95,13 +92,15 @@ def policies_of(flows: Mapping[int, Flow], now: datetime) -> list[Policy]:
     return [one for one in policies if (one.runs, one.lines, one.details) != (None, None, None)]
 
 
-@contextmanager
-def _exported(config: Config, engine: Engine, *, to: str, plan: Pruned | None, now: datetime) -> Iterator[None]:
-    """Export what would go; in the block it can go, while no pass of these flows changes anything in between."""
-    touched = [one.flow_key for one in plan.flows if one.runs or one.lines or one.details] if plan else []
-    if not to or not touched:
-        yield
-        return
+def _export_and_prune(
+    config: Config, engine: Engine, room: Retention, policies: Sequence[Policy], *, to: str, now: datetime
+) -> Pruned:
+    """Export the flows of which something would go, and let it go, while no pass changes anything in between. Of the
+    other flows nothing goes this time, whatever has grown old meanwhile."""
+    plan = room.plan(policies)
+    touched = [one.flow_key for one in plan.flows if one.runs or one.lines or one.details]
+    if not touched:
+        return plan
     from archiver import export
 
     export.require()
@@ -110,7 +109,9 @@ def _exported(config: Config, engine: Engine, *, to: str, plan: Pruned | None, n
         selection = export.Selection(("flow", "run", "step", "line", "detail"), tuple(touched))
         report = export.export(engine, libpq(config, engine), to, selection, now=now)
         output.note(f"{report.place}: {words.many(report.written, 'file')} written, {report.kept:,} unchanged", "dim")
-        yield
+        done = room.prune([policy for policy in policies if policy.flow_key in touched])
+    done.flows += [one for one in plan.flows if one.flow_key not in touched]
+    return done
 
 
 @contextmanager
@@ -118,17 +119,11 @@ def _leased(engine: Engine, flow_keys: Sequence[int]) -> Iterator[None]:
     """The right to work on these flows, so that no pass does."""
     from archiver.store import Leases
 
-    with Leases(engine, "prune") as leases:
-        held: list[Lease] = []
-        try:
-            for key in flow_keys:
-                while (lease := leases.claim(key)) is None:
-                    time.sleep(WAIT)
-                held.append(lease)
-            yield
-        finally:
-            for lease in held:
-                leases.release(lease)
+    with Leases(engine, "prune") as leases, ExitStack() as held:
+        for key in flow_keys:
+            if (lease := leases.wait(key)) is not None:
+                held.callback(leases.release, lease)
+        yield
 
 
 @contextmanager

@@ -112,9 +112,14 @@ def _against_source(
     repair: bool,
 ) -> None:
     key = place.keys[flow]
+
+    def stopping() -> bool:
+        watch(f"{flow.name}: waiting for another process to leave it", 0, 0)  # raises Stopped
+        return False
+
     with ExitStack() as stack:
         book = stack.enter_context(notebook(place.config.data_dir / "verify", key, asked, now))
-        mender = stack.enter_context(Mender(place.store, key)) if repair else None
+        mender = stack.enter_context(Mender(place.store, key, stopping)) if repair else None
         case = Case(flow, Holdings(place.engine, key), place.clients[flow.integrator], book, mender)
         if mender is not None:
             mender.remember()

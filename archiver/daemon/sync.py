@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,9 +11,6 @@ from archiver.config import Flow
 from archiver.daemon.passes import log_pass, numbered
 from archiver.daemon.place import Workplace
 from archiver.errors import ArchiverError
-from archiver.store import Lease
-
-WAIT = 0.5  # seconds between two looks at a lease that another process holds
 
 
 def sync(
@@ -30,7 +26,7 @@ def sync(
     """
 
     def turn(flow: Flow) -> FlowReport | None:
-        lease = _wait_for_lease(place, flow, stopping)
+        lease = place.store.leases.wait(place.keys[flow], stopping)
         if lease is None:
             return None
         with numbered(flow, lease):
@@ -70,12 +66,3 @@ def tell(place: Workplace) -> bool:
     rounds.decide()
     rounds.beat()
     return rounds.send()
-
-
-def _wait_for_lease(place: Workplace, flow: Flow, stopping: Callable[[], bool]) -> Lease | None:
-    while not stopping():
-        lease = place.store.leases.claim(place.keys[flow])
-        if lease is not None:
-            return lease
-        time.sleep(WAIT)
-    return None

@@ -330,7 +330,7 @@ WITH r AS (
         AND s.run_log_id = r.log_id
     UNION ALL
     SELECT 3, l.log_id, l.status, l.is_send_s3 FROM archive.line l JOIN r ON l.flow_key = r.flow_key
-        AND l.original_filename_uuid = r.filename_uuid
+        AND l.original_filename_uuid = coalesce(r.filename_uuid, r.original_filename_uuid)
 )
 SELECT log_type, log_id FROM logs
 WHERE is_send_s3 = 1 AND (:every OR EXISTS (SELECT FROM logs f WHERE f.status = 3)) AND NOT EXISTS (

@@ -7,6 +7,8 @@ checked by every transaction that writes.
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -17,6 +19,7 @@ from archiver.store.engine import translated
 
 SECONDS = 15
 RENEW = 5
+WAIT = 0.5  # between two looks at a lease that another process holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,14 @@ class Leases:
                 self._thread = threading.Thread(target=self._keep, name="leases", daemon=True)
                 self._thread.start()
         return lease
+
+    def wait(self, flow_key: int, stopping: Callable[[], bool] = lambda: False) -> Lease | None:
+        """The lease on a flow as soon as no other process holds it; None where `stopping` says so before that."""
+        while not stopping():
+            if (lease := self.claim(flow_key)) is not None:
+                return lease
+            time.sleep(WAIT)
+        return None
 
     def release(self, lease: Lease) -> None:
         """Let another process have the flow at once. A lease that was lost already is nobody's business any more."""

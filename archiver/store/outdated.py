@@ -46,14 +46,18 @@ DONE = """(r.archive_state = 'sealed' AND r.visit_at IS NULL AND NOT EXISTS (
     SELECT FROM archive.detail w WHERE w.flow_key = r.flow_key AND w.run_log_id = r.log_id AND w.outcome = 'wanted'))"""
 RUN_ID = "coalesce(r.filename_uuid, r.original_filename_uuid)"
 # Of a run `r` whose lines are to go: no younger run, and none that is not done with, has the same id.
-ALONE = f"""NOT EXISTS (
-    SELECT FROM archive.run o WHERE o.flow_key = r.flow_key AND o.filename_uuid = r.filename_uuid
+_OTHER = f"""NOT EXISTS (
+    SELECT FROM archive.run o WHERE o.flow_key = r.flow_key AND {{same}}
     AND o.log_id <> r.log_id AND NOT (o.created < %(before)s AND {DONE.replace("r.", "o.")}))"""
+ALONE = " AND ".join(
+    _OTHER.format(same=same)  # each by the index there is
+    for same in (
+        f"o.filename_uuid = {RUN_ID}",
+        f"o.filename_uuid IS NULL AND o.original_filename_uuid = {RUN_ID}",
+    )
+)
 _AGED = "r.flow_key = %(flow_key)s AND r.created < %(before)s"
 OLD = f"{_AGED} AND {DONE}"
-WAITING = (
-    f"SELECT count(*) FROM archive.run r WHERE r.flow_key = %(flow_key)s AND r.created < %(before)s AND NOT {DONE}"
-)
 OLD_LINES = f"{OLD} AND {ALONE}"
 
 # Whole days of the flow's own zone go, and nothing that is not certified yet.

@@ -183,13 +183,13 @@ class Writer(LineLedger):
 # A run counts as failed with its own status, or with any failed step or line (status 3).
 _WANT = """
 WITH wanted AS (
-    SELECT r.* FROM archive.run r
+    SELECT r.* FROM (SELECT *, coalesce(filename_uuid, original_filename_uuid) AS run_id FROM archive.run) r
     WHERE r.flow_key = %(flow_key)s AND r.log_id = ANY(%(ids)s) AND r.state = 3 AND r.details_pruned IS NULL AND (
         %(every)s OR r.status = 3
         OR EXISTS (SELECT FROM archive.step s
             WHERE s.flow_key = r.flow_key AND s.run_log_id = r.log_id AND s.status = 3)
         OR EXISTS (SELECT FROM archive.line l
-            WHERE l.flow_key = r.flow_key AND l.original_filename_uuid = r.filename_uuid AND l.status = 3)
+            WHERE l.flow_key = r.flow_key AND l.original_filename_uuid = r.run_id AND l.status = 3)
     )
 )
 INSERT INTO archive.detail (flow_key, log_type, log_id, run_log_id, run_created, outcome, next_attempt_at)
@@ -200,6 +200,6 @@ FROM wanted w JOIN archive.step s ON s.flow_key = w.flow_key AND s.run_log_id = 
 UNION ALL
 SELECT l.flow_key, 3, l.log_id, w.log_id, w.created, 'wanted', now()
 FROM wanted w JOIN archive.line l
-    ON l.flow_key = w.flow_key AND l.original_filename_uuid = w.filename_uuid AND l.is_send_s3 = 1
+    ON l.flow_key = w.flow_key AND l.original_filename_uuid = w.run_id AND l.is_send_s3 = 1
 ON CONFLICT (flow_key, log_type, log_id) DO NOTHING
 """

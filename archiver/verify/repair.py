@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
@@ -13,8 +12,6 @@ from archiver.queries.holdings import Holdings
 from archiver.store import Lease, Store
 from archiver.store.mending import Mending
 from archiver.verify.verdict import is_intact
-
-WAIT = 0.5  # seconds between two looks at a lease that another process holds
 
 
 class Mender:
@@ -74,12 +71,9 @@ class Mender:
                 return
 
     def _claimed(self) -> Lease:
-        while self._lease is None:
-            self._lease = self._store.leases.claim(self._flow_key)
-            if self._lease is None:
-                if self._stopping():
-                    raise LeaseLost("the audit was to stop while it waited for another process")
-                time.sleep(WAIT)
+        self._lease = self._lease or self._store.leases.wait(self._flow_key, self._stopping)
+        if self._lease is None:
+            raise LeaseLost("the audit was to stop while it waited for another process")
         return self._lease
 
     def __enter__(self) -> Mender:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import time
@@ -33,6 +34,16 @@ def test_one_sync_archives_everything(tmp_path: Path, database: str, now: dateti
         states = dict(story.query("SELECT archive_state, count(*) FROM archive.run GROUP BY 1"))
         assert set(states) <= {"sealed", "open"}
         assert not (tmp_path / "archiver-data").exists()  # a database of one's own: the embedded one never starts
+
+
+def test_alerts_that_cannot_be_sent_do_not_hide_what_sync_did(tmp_path: Path, database: str, now: datetime) -> None:
+    with told(tmp_path, database, flows=small_flows("price"), now=now) as story:
+        path = story.configure()
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"alerts": {"to": ["nonsense://host/path"]}}))
+        done = story.run("sync")
+        assert done.returncode == 0, done.stderr
+        assert "price" in done.stdout
+        assert "alerts could not be delivered: alerts.to[0]" in done.stderr
 
 
 def test_a_second_sync_finds_nothing_new(tmp_path: Path, database: str, now: datetime) -> None:

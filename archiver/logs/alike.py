@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from archiver.logs.exact import RAW
+from archiver.logs.exact import LARGE, RAW, RESPELLED, holdable
 from archiver.logs.parse import FIELD_LENGTH, RANGES, TYPES, UUID_LENGTH, parse_line
 from archiver.logs.rows import ENDED_LINE, FIELDS, Line, Row
 from archiver.logs.times import CANONICAL
@@ -158,6 +158,8 @@ def _read(rows: Sequence[Row], names: set[str]) -> tuple[Sequence[Column], set[i
     rest = [name for name in beside if name not in fields]
     known, form = _known(columns, len(rows), odd)
     packed = (_packed(fields, columns, len(rows), None), _packed(rest, columns, len(rows), orjson.OPT_SORT_KEYS))
+    if any(not _SAME.issuperset(map(type, columns[name])) for name in rest):
+        odd.update(place for place, text in enumerate(packed[1]) if RESPELLED.search(text))
     if len(odd) < len(rows):
         names.update(name for name in fields if len(name) <= LONGEST_NAME)
         names.update(name for name in rest if len(name) <= LONGEST_NAME and str in map(type, columns[name]))
@@ -203,11 +205,22 @@ def _is_field(column: Column, odd: set[int]) -> bool:
     if types <= _SCALARS:
         texts = column if types == {str} else [value for value in column if type(value) is str] if str in types else ()
         if max(map(len, texts), default=0) <= FIELD_LENGTH:
+            if float in types:
+                _floats(column, odd)
             return True
     short = [type(value) in _SCALARS and (type(value) is not str or len(value) <= FIELD_LENGTH) for value in column]
     is_field = sum(short) * 2 > len(column)
     odd.update(place for place, one in enumerate(short) if one is not is_field)
+    if is_field and float in types:
+        _floats(column, odd)
     return is_field
+
+
+def _floats(column: Column, odd: set[int]) -> None:
+    """Floats that jsonb gives back as they are stay."""
+    floats = [value for value in column if type(value) is float]
+    if 0.0 in floats or not (min(floats) > -LARGE and max(floats) < LARGE):
+        odd.update(place for place, value in enumerate(column) if type(value) is float and not holdable(value))
 
 
 def _known(columns: Mapping[str, Column], number: int, odd: set[int]) -> tuple[list[Column], Column]:

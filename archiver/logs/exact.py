@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from hashlib import blake2b
@@ -14,6 +15,9 @@ import orjson
 from archiver.errors import PageUnreadable
 from archiver.logs.rows import Row
 
+LARGE = 1e16  # from here on a float is spelled with an exponent, which jsonb writes out: it comes back as an integer
+# What may be a number that comes back from jsonb as another one: minus zero, or a large float, as orjson spells them.
+RESPELLED = re.compile(r"(?:^|[:\[,])-?(?:[0-9.]+e\+?[0-9]|(?<=-)0\.0(?![0-9]))")
 RAW = "$json"  # under this key: JSON text of what jsonb cannot hold
 DEEPEST = 200  # lists in lists; orjson writes no more than 254
 
@@ -62,7 +66,7 @@ def holdable(value: Any, levels: int = DEEPEST) -> bool:
     if isinstance(value, Decimal):
         return False
     if isinstance(value, float):
-        return math.isfinite(value)
+        return -LARGE < value < LARGE and (value != 0 or math.copysign(1, value) > 0)
     return not isinstance(value, int) or -(2**63) <= value < 2**64
 
 
@@ -72,8 +76,8 @@ def pack(others: Row) -> str | None:
         return None
     if RAW not in others:
         source = source_of(others)
-        if isinstance(source, bytes):
-            return source.decode()
+        if isinstance(source, bytes) and not RESPELLED.search(text := source.decode()):
+            return text
     held = {name: value for name, value in others.items() if name != RAW and holdable(name) and holdable(value)}
     raw = {name: value for name, value in others.items() if name not in held}
     return orjson.dumps(held | {RAW: dump_exact(raw)} if raw else held).decode()

@@ -197,4 +197,4 @@ def _clear_odd(values: list[Any], row: Row, misfits: Row) -> None:
 def _is_field(value: Any) -> bool:
     if isinstance(value, str):
         return len(value) <= FIELD_LENGTH
-    return value is None or isinstance(value, int | float)
+    return value is None or isinstance(value, int) or (isinstance(value, float) and holdable(value))

@@ -122,7 +122,7 @@ def through_jsonb(text: str | None) -> str | None:
 
     def spelled(value: Any) -> str:
         if isinstance(value, Decimal):
-            return format(value if value else abs(value), "f")
+            return format(value or abs(value), "f")
         if isinstance(value, dict):
             return "{" + ", ".join(f"{json.dumps(name)}: {spelled(item)}" for name, item in value.items()) + "}"
         if isinstance(value, list):

@@ -23,6 +23,7 @@ import pytest
 import requests
 from psycopg.types.json import Jsonb
 
+from archiver.logs import load_exact, parse_line
 from archiver.queries import run_lines
 from archiver.queries.flow_runs import FlowRuns, Place, page_of_runs
 from archiver.queries.reader import reading
@@ -513,3 +514,28 @@ def test_questions_without_end_are_cut_short(site: Site) -> None:
             continue  # it did not listen to the end
         assert status in (400, 414, 431), size
     assert site.get("/").status_code == 200
+
+
+def test_a_line_shows_numbers_of_any_size_and_times_in_any_spelling(site: Site) -> None:
+    odd = {"n": 10**40, "x": 1e22, "y": [10**30, -0.0], "z": load_exact("1.00000000000000000001"), "half": "\ud800"}
+    line = parse_line({"id": EVIL + 9, "created": "2026-11-26T10:00:00.100Z", "price_list": "created", **odd})
+    (key,) = site.ask(f"SELECT flow_key FROM archive.run WHERE log_id = {EVIL}")[0]
+    with psycopg.connect(site.database, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO archive.line (flow_key, log_id, created, original_filename_uuid, form, src_hash, fields, rest)"
+            " SELECT flow_key, %s, created, filename_uuid, 0, 1, %s, %s FROM archive.run WHERE log_id = %s",
+            (EVIL + 9, line.fields, line.rest, EVIL),
+        )
+        try:
+            path = f"/flows/{key}/runs/{EVIL}/line/{EVIL + 9}"
+            text = site.text(path)
+            told = csv.DictReader(io.StringIO(site.get(f"{path}?format=csv").text))
+            site.get(f"{path}?format=json")
+        finally:
+            connection.execute("DELETE FROM archive.line WHERE log_id = %s", (EVIL + 9,))
+    assert "2026-11-26T10:00:00.100Z" in text
+    fields = {row["field"]: row["value"] for row in told}
+    assert fields["n"] == str(10**40)
+    assert fields["y"] == f"[{10**30},-0.0]"
+    assert fields["z"] == "1.00000000000000000001"
+    assert float(fields["x"]) == 1e22

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, NamedTuple
 
+import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from archiver.logs import load_exact
-from archiver.queries import LOG_TYPES, Criterion, Json, replay
+from archiver.logs import dump_exact, load_exact
+from archiver.logs.exact import holdable, unpack
+from archiver.queries import LOG_TYPES, Criterion, Json, NotSearched, replay
 from archiver.queries.one_log import SHOWN, LogFile, file_of, log_of
 from archiver.web.errors import NotThere
 from archiver.web.files import parts_of
@@ -76,17 +79,27 @@ def _named(request: Request) -> tuple[str, int, bool]:
 
 def fields_of(text: str | None) -> list[Field]:
     """The fields of a line without a column, by name."""
-    found = load_exact(text) if text else {}
-    return [_field(name, value) for name, value in sorted(found.items())]
+    return [_field(name, value) for name, value in sorted(unpack(text).items())]
 
 
 def _field(name: str, value: Any) -> Field:
-    if isinstance(value, str):
+    if not holdable(name):
+        name = dump_exact(name)
+    if isinstance(value, str) and holdable(value):
         text, is_scalar = value, True
     else:
-        text, is_scalar = tables.json_bytes(value).decode(), not isinstance(value, dict | list)
+        text, is_scalar = _json(value), not isinstance(value, dict | list | str)
     is_sought = is_scalar and 0 < len(text) <= 200 and '"' not in text and name != "message" and name.isidentifier()
-    return Field(name, text, word_of(Criterion(name, text)) if is_sought else "")
+    with suppress(NotSearched):  # a field that people look for by other means
+        return Field(name, text, word_of(Criterion(name, text)) if is_sought else "")
+    return Field(name, text, "")
+
+
+def _json(value: Any) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # more digits than a machine's number has, or half a character
+        return dump_exact(value)
 
 
 def why_not(file: LogFile | None) -> str:

@@ -153,6 +153,56 @@ def test_a_run_is_followed_until_it_has_finished(bench: Bench) -> None:
     assert bench.one("SELECT line_count FROM archive.run") == 2
 
 
+@pytest.mark.parametrize("levels", [("main", "sub", "line"), ("main", "sub")])
+def test_the_lines_of_a_run_that_never_finishes_are_kept_as_they_are(bench: Bench, levels: tuple[str, ...]) -> None:
+    """A flow that died in the middle of a run: its lines are the only proof of what was sent."""
+    bench.world.insert(FLOW, 1, main_log(1, state=2, status=1), main_log(2, age=4000, state=2, status=1), main_log(3))
+    bench.world.insert(FLOW, 3, line_log(10, 1), line_log(11, 1, state=2, status=1), line_log(20, 2))
+    bench.turn(levels=levels)
+    assert bench.one("SELECT count(*) FROM archive.line") == 0
+
+    def a_week_later() -> None:
+        with bench.store.engine.begin() as connection:
+            connection.execute(
+                text("UPDATE archive.run SET first_seen_at = now() - interval '8 days', visit_at = now()")
+            )
+        bench.turn(levels=levels)
+
+    a_week_later()
+    kept = [10, 11, 20] if "line" in levels else []
+    assert bench.states() == {1: "stuck", 2: "stuck", 3: "sealed"}
+    assert [row[0] for row in bench.all("SELECT log_id FROM archive.line ORDER BY 1")] == kept
+    assert bench.one("SELECT round(extract(epoch FROM min(visit_at) - now()) / 3600)::int FROM archive.run") == 24
+
+    bench.world.insert(FLOW, 3, line_log(12, 1))
+    bench.world.delete(FLOW, 1, 2)
+    a_week_later()
+    a_week_later()
+    assert bench.states() == {1: "stuck", 2: "lost", 3: "sealed"}
+    bench.world.update(FLOW, 1, 1, state=3, status=3)
+    bench.world.update(FLOW, 3, 11, state=3, status=3)
+    a_week_later()
+    assert bench.states() == {1: "sealed", 2: "lost", 3: "sealed"}
+    kept = [10, 11, 12, 20] if "line" in levels else []
+    assert [row[0] for row in bench.all("SELECT log_id FROM archive.line ORDER BY 1")] == kept
+    if kept:
+        assert bench.all("SELECT status FROM archive.line WHERE log_id = 11") == [(3,)]
+
+
+def test_nothing_is_lost_while_the_list_itself_is_not_there(bench: Bench) -> None:
+    """A gateway that answers 404 to everything says nothing of an open run."""
+    bench.world.insert(FLOW, 1, main_log(1, state=2, status=1), main_log(2, age=4000))
+    bench.turn()
+    absent = bench.faults.add(Status(404), path="/logs")
+    for _ in range(3):
+        assert "suddenly empty" in bench.turn().errors[0]
+    assert bench.states()[1] == "open"
+    bench.faults.remove(absent)
+    bench.world.update(FLOW, 1, 1, state=3)
+    bench.turn()
+    assert bench.states()[1] == "sealed"
+
+
 def test_a_finished_run_never_becomes_unfinished(bench: Bench) -> None:
     bench.world.insert(FLOW, 1, main_log(1))
     bench.turn()

@@ -508,7 +508,7 @@ def test_every_command_explains_itself(bare: Archiver, command: tuple[str, ...])
 def test_what_nobody_foresaw_is_told_with_its_place_and_without_its_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise SystemError("canary-password")
 
     monkeypatch.chdir(tmp_path)

@@ -500,3 +500,21 @@ def test_a_row_that_is_nested_without_end_is_kept_or_an_unreadable_page(levels: 
         assert re.search(r"nested too deeply|is not JSON", str(exc))  # noqa: PT017 - it may, and need not
     else:
         assert levels < 1000
+
+
+@pytest.mark.parametrize("odd", [b'"oops"', b"null", b"7", b'[{"id": 1}]'])
+def test_a_result_that_is_no_object_is_kept_beside_the_others(odd: bytes) -> None:
+    page = parse_page(b'{"results": [{"id": 1}, %s, {"id": 2}], "count": 3}' % odd)
+    assert [row.get("id") for row in page.rows] == [1, None, 2]
+    assert page.rows[1] == {"$result": json.loads(odd)}
+    assert render(parse_line(page.rows[1])) == page.rows[1]
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [(b"\xfc", "\udcfc"), (b"a\tb\nc\x01", "a\tb\nc\x01"), (b"\xed\xa0\x80", "\ud800"), (b"\xc3", "\udcc3")],
+)
+def test_bytes_that_json_forbids_are_kept_as_they_are(value: bytes, read: str) -> None:
+    page = parse_page(b'{"results": [{"id": 1, "message": "%s", "price": 1.10}]}' % value)
+    assert page.rows == [{"id": 1, "message": read, "price": 1.1}]
+    assert render(parse_line(page.rows[0])) == page.rows[0]

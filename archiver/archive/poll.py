@@ -17,6 +17,7 @@ SKEW = 5 * 60 * SECOND  # a `Date` further ahead of the database's clock is not 
 LATEST = 24 * 60 * 60 * SECOND  # lateness is never raised beyond this
 DOWN = (None, 429, 502, 503, 504)  # statuses that tell nothing of the page that was asked for
 SLICE = 20  # windows of history, before newer things have their turn
+ABOUT = 0.9  # of the age at which a source drops rows, which do not all go at the same one
 TOO_DEEP = 3  # passes that fail at the same depth: the source does not list further
 
 
@@ -255,8 +256,9 @@ class _Pass:
         listed = walk.probe.oldest if walk.probe.oldest is not None else walk.settled
         stored, signpost = self.checkpoint.newest_run, walk.settled + walk.lateness
         retention = max(self.learnt.retention or 0, signpost - listed)
-        if stored is not None and stored < listed:
-            retention = min(retention, signpost - stored)
+        if stored is not None and stored < listed and (age := signpost - stored) < retention:
+            # It drops rows earlier than it did. Much earlier: sure is only that what it shows is not dropped yet.
+            retention = age if age > retention * ABOUT else signpost - listed
         self.learnt = self.learnt.but(retention=retention)
         if walk.frontier is None or stored is None or listed <= walk.frontier:
             return
@@ -275,6 +277,7 @@ class _Pass:
             start = walk.floor if walk.frontier is None else walk.frontier
             self._cover(writer, min(start, walk.settled), walk.settled, walk)
             return
+        self.turn.is_list_credible = False
         self.turn.report.errors.append(
             "the list of runs is suddenly empty, though newer runs were stored than it drops"
         )

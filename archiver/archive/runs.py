@@ -83,7 +83,8 @@ def _listed_steps(turn: Turn, visit: Visit) -> list[Step]:
 
 
 def follow(turn: Turn, visit: Visit) -> None:
-    """An open run: has it finished? Given up as lost when it is not listed twice in a row, as stuck after a week."""
+    """An open run: has it finished? Given up as lost when it is not listed twice in a row, as stuck after a week; its
+    lines are read then as they are, and those of a stuck one again every day."""
     if visit.run_id is None:
         with turn.store.writing(turn.lease) as writer:
             writer.move([visit.log_id], "lost", None)
@@ -92,17 +93,23 @@ def follow(turn: Turn, visit: Visit) -> None:
     run = reread(turn, visit)
     if run is not None and run.state == State.FINISHED:
         turn.report.finished += 1
+    elif run is None and visit.error == NOT_LISTED and turn.is_list_credible:
+        _leave(turn, visit, Then("lost", None))
+    elif run is not None and visit.age > STUCK:
+        _leave(turn, visit, Then("stuck", DAY))
+    else:
+        wait, why = (60.0, NOT_LISTED) if run is None else (pause(visit.visits), None)
+        with turn.store.writing(turn.lease) as writer:
+            writer.postpone(visit.log_id, wait, why)
+
+
+def _leave(turn: Turn, visit: Visit, then: Then) -> None:
+    """An open run that does not finish: nobody knows for how long its lines can still be had."""
+    if _has_lines(turn, visit):
+        read_lines(turn, [visit], then)
         return
     with turn.store.writing(turn.lease) as writer:
-        if run is None and visit.error == NOT_LISTED:
-            writer.move([visit.log_id], "lost", None)
-        elif run is None:
-            writer.postpone(visit.log_id, 60.0, NOT_LISTED)
-        elif visit.age > STUCK and visit.archive_state != "stuck":
-            writer.move([visit.log_id], "stuck", DAY)
-        else:
-            stuck = visit.archive_state == "stuck"
-            writer.postpone(visit.log_id, DAY if stuck else pause(visit.visits), None)
+        writer.move([visit.log_id], then.state, then.wait)
 
 
 def fetch_lines(turn: Turn) -> bool:

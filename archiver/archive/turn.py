@@ -166,6 +166,7 @@ class Turn:
     fetched: set[tuple[int, int]] = field(default_factory=set)  # log type and id of files
     width: int = 1  # pages of lines that may be under way
     unavailable: int = 0  # runs in a row that the Integrator would not answer for
+    is_list_credible: bool = True  # what is not listed in this turn may well be gone
     undelivered: int = 0  # downloads in a row without an answer
     helpers: Helpers = ALONE
 

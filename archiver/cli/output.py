@@ -131,8 +131,9 @@ def write_csv(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """A line of names and one of values for each row, as `plain` writes them but for formulas."""
     for row in itertools.chain([names], rows):
         line = io.StringIO()
-        csv.writer(line, lineterminator="\n").writerow([_cell(value) for value in row])
-        write(line.getvalue())
+        # Where its lines end with a line feed alone, Python leaves a carriage return within a value unquoted.
+        csv.writer(line, lineterminator="\r\n").writerow([_cell(value) for value in row])
+        write(line.getvalue().removesuffix("\r\n") + "\n")
 
 
 def write_rows(names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:

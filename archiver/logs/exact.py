@@ -23,8 +23,9 @@ DEEPEST = 200  # lists in lists; orjson writes no more than 254
 
 
 def load_exact(text: str) -> Any:
-    """Read JSON with every digit of every number, lone surrogates, and the NaN and Infinity that some writers emit."""
-    return json.loads(text, parse_float=_number, parse_int=_integer, parse_constant=Decimal)
+    """Read JSON with every digit of every number, lone surrogates, and what some writers emit all the same: NaN,
+    Infinity, and control characters that are not escaped."""
+    return json.loads(text, parse_float=_number, parse_int=_integer, parse_constant=Decimal, strict=False)
 
 
 def _integer(text: str) -> int | Decimal:

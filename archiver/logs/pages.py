@@ -28,6 +28,7 @@ class Page:
     signpost: datetime | None = None
 
 
+NO_OBJECT = "$result"
 # orjson reads numbers as 64-bit integers or doubles. A longer number than this may have lost digits on the way.
 _LONG = b"0" * 17
 _DIGITS = bytes.maketrans(b"0123456789.", b"0" * 11)
@@ -35,7 +36,8 @@ _LONG_NUMBER = re.compile(rb"[:\[,]\s*-?[\d.]{17,}")
 
 
 def parse_page(body: bytes) -> Page:
-    """Read an answer of `/logs`. Numbers keep all their digits: those that no int or float holds become Decimal.
+    """Read an answer of `/logs`. Numbers keep all their digits: those that no int or float holds become Decimal. Bytes
+    that are no UTF-8 become lone surrogates; one result among others that is no object becomes one, under `NO_OBJECT`.
 
     Raises PageUnreadable where the body is not a JSON object with a list of objects under `results`.
     """
@@ -47,7 +49,9 @@ def parse_page(body: bytes) -> Page:
         raise PageUnreadable("the answer is JSON, but it has no list of results")
     rows = page["results"]
     if not all(isinstance(row, dict) for row in rows):
-        raise PageUnreadable("a result in the answer is not an object")
+        if not any(isinstance(row, dict) for row in rows):
+            raise PageUnreadable("no result in the answer is an object")
+        rows = [row if isinstance(row, dict) else {NO_OBJECT: row} for row in rows]  # without an id: quarantine
     return Page(rows, _natural(page.get("count")), _natural(page.get("limit")))
 
 
@@ -61,7 +65,14 @@ def _load(body: bytes) -> Any:
     try:
         page = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return load_exact(body.decode("utf-8-sig", "surrogatepass"))
+        return load_exact(_decoded(body))
     if _LONG in body.translate(_DIGITS) and _LONG_NUMBER.search(body):
         return load_exact(body.decode())
     return page
+
+
+def _decoded(body: bytes) -> str:
+    try:
+        return body.decode("utf-8-sig", "surrogatepass")
+    except UnicodeDecodeError:
+        return body.decode("utf-8-sig", "surrogateescape")

@@ -277,6 +277,23 @@ def test_09_source_purged_past_our_frontier(scene: Scene) -> None:
     assert gap["from"] < gap["to"]
 
 
+def test_09_retention_became_shorter_while_nobody_read(scene: Scene) -> None:
+    """What was listed before at an age says nothing of today, where a row that should be listed is not."""
+    scene.world.insert(FLOW, 1, main_log(1, age=60), main_log(2, age=60 * 86_400))
+    scene.poll()
+    days = f"SELECT (source ->> 'retention')::bigint / 86400000000 FROM archive.checkpoint WHERE flow_key = {scene.key}"
+    assert scene.one(days) == 60
+    with scene.store.engine.begin() as connection:  # the last good poll was ten days ago
+        connection.exec_driver_sql("UPDATE archive.checkpoint SET frontier = frontier - interval '10 days'")
+        connection.exec_driver_sql("UPDATE archive.run SET created = created - interval '10 days'")
+    scene.world.delete(FLOW, 1, 1, 2)
+    scene.world.insert(FLOW, 1, main_log(9, age=60), main_log(8, age=3.5 * 86_400))
+    assert "dropped" in scene.poll().errors[0]
+    (gap,) = scene.gaps()
+    assert gap["from"] < gap["to"]
+    assert scene.one(days) == 3
+
+
 def test_10_404_where_rows_existed(scene: Scene) -> None:
     """An empty list of a flow that had rows is suspicious: the frontier stays, the turn fails. A flow that never had
     any is told of, and nothing is certified.

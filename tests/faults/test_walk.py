@@ -279,7 +279,7 @@ def test_09_source_purged_past_our_frontier(scene: Scene) -> None:
 
 def test_09_retention_became_shorter_while_nobody_read(scene: Scene) -> None:
     """What was listed before at an age says nothing of today, where a row that should be listed is not."""
-    scene.world.insert(FLOW, 1, main_log(1, age=60), main_log(2, age=60 * 86_400))
+    scene.world.insert(FLOW, 1, main_log(1, age=60), main_log(2, age=60.5 * 86_400))
     scene.poll()
     days = f"SELECT (source ->> 'retention')::bigint / 86400000000 FROM archive.checkpoint WHERE flow_key = {scene.key}"
     assert scene.one(days) == 60

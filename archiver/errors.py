@@ -5,14 +5,20 @@
     │   ├── ConfigError            the configuration, all its mistakes at once
     │   ├── DatabaseUnavailable    no server, no such database, wrong password
     │   ├── SchemaMismatch         the database was made by another version
+    │   │   ├── NoArchive              or holds no archive yet
+    │   │   └── SchemaNewer            or was made by one that this version does not know
     │   ├── LoginRefused           the Integrator refused the credentials; held back until they change
-    │   ├── RequestRefused         the Integrator answered 400: a wrong flow, project or parameter
+    │   │   └── LoginHeld              they were refused before, and rest
+    │   ├── RequestRefused         the Integrator answered 4xx: a wrong flow, project or parameter
     │   └── MissingExtra           a command whose optional packages are not installed
     ├── TryLater               a passing fault; the same call may succeed later
     │   ├── SourceUnavailable      no connection, 429, 5xx, a deadline passed
-    │   └── PageUnreadable         an answer that is no page of logs; never taken for an empty one
+    │   ├── PageUnreadable         an answer that is no page of logs; never taken for an empty one
+    │   └── DatabaseInterrupted    the database went away, or rolled back (`archiver.postgres`)
     ├── Stalled                the daemon lives and gets nowhere: it ends, its supervisor starts a new one (status 1)
     └── LeaseLost              another process works on the flow now; write nothing more
+
+Rooms have kinds of their own below these, which only they tell apart.
 
 The text of an error is one or two lines for a person: what, which setting, what to do. It never holds a secret.
 """
@@ -46,6 +52,14 @@ class SchemaMismatch(OperatorError):
     """The database's schema is not the one this version works with."""
 
 
+class NoArchive(SchemaMismatch):
+    """The database holds no archive yet."""
+
+
+class SchemaNewer(SchemaMismatch):
+    """The schema was made by a version of the archiver that this one does not know."""
+
+
 class LoginRefused(OperatorError):
     """The Integrator refused the credentials; no login is tried again for `seconds`, or until they change."""
 
@@ -59,7 +73,7 @@ class LoginHeld(LoginRefused):
 
 
 class RequestRefused(OperatorError):
-    """The Integrator answered 400 to both spellings of the project parameter."""
+    """The Integrator refused a request for good: 400 to both spellings of the project parameter, or another 4xx."""
 
 
 class MissingExtra(OperatorError):

@@ -7,7 +7,7 @@ from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 
-from archiver.errors import SchemaMismatch
+from archiver.errors import NoArchive, SchemaMismatch, SchemaNewer
 
 
 def folder() -> Path:
@@ -32,7 +32,7 @@ def require(have: str | None) -> None:
     """Raises SchemaMismatch where a database's revision is not the newest one."""
     refuse_newer(have)
     if have is None:
-        raise SchemaMismatch("the database holds no archive yet: run `archiver migrate`")
+        raise NoArchive("the database holds no archive yet: run `archiver migrate`")
     if have != newest():
         raise SchemaMismatch(f"the database's schema is {have}, this version needs {newest()}: run `archiver migrate`")
 
@@ -40,7 +40,7 @@ def require(have: str | None) -> None:
 def refuse_newer(have: str | None) -> None:
     """Raises SchemaMismatch for a revision that this version does not know."""
     if have is not None and have not in revisions():
-        raise SchemaMismatch(
+        raise SchemaNewer(
             f"the database's schema is {have}, which this version of the archiver does not know ({newest()} is its"
             " newest): install the version that made it, or a newer one"
         )

@@ -61,6 +61,10 @@ Mistakes = Callable[..., list[str]]
     [
         ("databse: {}", "databse: unknown key; did you mean 'database'?"),
         (
+            "data_dir: '${A:-${B}}'",
+            "data_dir: A's default holds a variable, which is not expanded there; write a plain one",
+        ),
+        (
             "integrators: {p: {environment: prod, token: t, pasword: canary}}",
             "integrators.p.pasword: unknown key; did you mean 'password'?",
         ),

@@ -170,6 +170,7 @@ def test_a_database_that_went_away_is_no_traceback(shared: str) -> None:
                 assert answer.status_code == 503, path
                 assert "Traceback" not in answer.text
                 assert "password" not in answer.text
+                assert "127.0.0.1:" not in answer.text, "where the database is"
         gone.dispose()
     engine.dispose()
 

@@ -93,8 +93,10 @@ def connection(config: Config) -> Iterator[psycopg.Connection[Any]]:
 
 def _require_place(config: Config) -> None:
     if config.database.url is None and not config.data_dir.exists():
-        where = "" if config.path else ", and neither $ARCHIVER_DATABASE_URL nor ./config.yaml to name another"
-        raise ConfigError([f"there is no archive in {config.data_dir} yet{where}: `archiver init` starts one"])
+        if config.path:
+            raise ConfigError([f"there is no archive in {config.data_dir} yet: `archiver sync` starts it"])
+        where = "and neither $ARCHIVER_DATABASE_URL nor ./config.yaml to name another"
+        raise ConfigError([f"there is no archive in {config.data_dir} yet, {where}: `archiver init` starts one"])
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from archiver.cli import output, words
 from archiver.cli.call import Call, call_of
 from archiver.cli.changes import changes
 from archiver.cli.options import OPERATE, AsJson, examples
-from archiver.errors import ArchiverError, ConfigError, SchemaMismatch
+from archiver.errors import ArchiverError, ConfigError, NoArchive, SchemaMismatch, SchemaNewer
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -142,12 +142,10 @@ def _schema(engine: Engine) -> tuple[Finding, bool]:
 
     try:
         store.require(engine)
+    except NoArchive:
+        return Finding("schema", "ok", "none yet: `archiver run` makes it, or `archiver migrate`"), False
     except SchemaMismatch as exc:
-        fresh = "holds no archive yet" in str(exc)
-        newer = "does not know" in str(exc)
-        if fresh:
-            return Finding("schema", "ok", "none yet: `archiver run` makes it, or `archiver migrate`"), False
-        return Finding("schema", "error" if newer else "warning", str(exc)), False
+        return Finding("schema", "error" if isinstance(exc, SchemaNewer) else "warning", str(exc)), False
     except ArchiverError as exc:
         return Finding("schema", "error", str(exc)), False
     return Finding("schema", "ok", "up to date"), True

@@ -88,6 +88,9 @@ class Outside:
             if stray:
                 missing.append("holds '${' without a variable's name; write ${NAME}, or $${ for a literal ${")
                 return ""
+            if default is not None and "${" in default:
+                missing.append(f"{name}'s default holds a variable, which is not expanded there; write a plain one")
+                return ""
             value = self._environ.get(name)
             if value is None and default is None:
                 missing.append(f"the environment variable {name} is not set; set it, or write ${{{name}:-default}}")

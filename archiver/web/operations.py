@@ -7,12 +7,13 @@ from datetime import datetime
 
 import orjson
 import psycopg
+import structlog
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from archiver.errors import ArchiverError
+from archiver.errors import ArchiverError, SchemaMismatch
 from archiver.queries.reader import Reader, transaction
 from archiver.queries.vitals import FlowVitals, Vitals, files_by_outcome, flow_vitals, vitals
 from archiver.store import require, translated
@@ -20,6 +21,8 @@ from archiver.web.room import STATEMENT, Room, endpoint
 
 OVERDUE = 15 * 60.0  # seconds that a flow may be due without anybody working on it
 BEHIND = 6 * 60 * 60.0  # seconds that the frontier may be behind after a good turn, lateness aside
+
+log = structlog.get_logger("archiver.web")
 
 
 def routes() -> list[Route]:
@@ -40,7 +43,7 @@ def healthz(room: Room, _: Request) -> Response:
         with translated():
             flows = _flows(room)
     except ArchiverError as exc:
-        return _verdict(503, status="unavailable", reason=str(exc))
+        return _unable("unavailable", exc)
     lateness = max((flow.lateness.total_seconds() for flow in room.config.flows), default=0.0)
     ill = [flow for flow in flows if _is_ill(flow, lateness)] if room.flow_keys is not None else []
     lags = [flow.lag_seconds for flow in flows if flow.lag_seconds is not None]
@@ -59,8 +62,15 @@ def readyz(room: Room, _: Request) -> Response:
     try:
         require(room.engine)
     except ArchiverError as exc:
-        return _verdict(503, status="not ready", reason=str(exc))
+        return _unable("not ready", exc)
     return _verdict(200, status="ready")
+
+
+def _unable(status: str, exc: ArchiverError) -> Response:
+    """Anybody may ask: where the database is, is for the log alone."""
+    log.warning("the archive cannot be asked", error=str(exc))
+    reason = str(exc) if isinstance(exc, SchemaMismatch) else "the database does not answer"
+    return _verdict(503, status=status, reason=reason)
 
 
 def metrics(room: Room, _: Request) -> Response:

@@ -1,8 +1,9 @@
 """The tables of schema `archive`, as SQLAlchemy Core knows them; `migrations/` makes them, this file describes them.
 
-Rules that hold for every table: `flow_key` is in every key (so that runs, steps, lines and details of one flow can be
-distributed together), constraints have names, columns take the field's own name on the wire in snake case, times are
-`timestamptz`, and the wire's enumerations are `smallint`.
+Rules that hold for every table: constraints have names, columns take the field's own name on the wire in snake case,
+times are `timestamptz`, and the wire's enumerations are `smallint`. `flow_key` is in the key of everything that is
+archived, so that runs, steps, lines and details of one flow can be distributed together; what the archiver keeps of its
+own doing (passes, audits, alerts, daemons, logins) stays where it is.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def _failed(table: str, include: tuple[str, ...] = ()) -> Index:
 
 
 def _log_columns() -> list[Column[object]]:
-    """The fields that main, sub and line logs share on the wire, in the order in which `logs.py` fills them."""
+    """The fields that main, sub and line logs share on the wire, in the order of `logs.FIELDS`."""
     return [
         Column("log_id", BigInteger, nullable=False),
         Column("created", Time, nullable=False),

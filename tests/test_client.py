@@ -37,6 +37,7 @@ from tests.wire import (
     in_turn,
     logged_in,
     opened,
+    pages_of,
     read,
 )
 
@@ -164,7 +165,7 @@ def test_pages_come_in_the_order_asked_and_no_further_than_needed(bench: Bench) 
             taken.append(page)
             yield 50 + page, page
 
-    pages = client.list_pages(FLOW, LogType.LINE, asks(), run_id="run")
+    pages = pages_of(client, LogType.LINE, asks(), run_id="run")
     assert taken == []
     got = [next(pages).rows[0] for _ in range(9)]
     assert got == [{"id": page, "limit": str(50 + page)} for page in range(1, 10)]
@@ -174,7 +175,7 @@ def test_pages_come_in_the_order_asked_and_no_further_than_needed(bench: Bench) 
     time.sleep(0.2)
     assert server.paths()["/logs"] <= 13
     assert server.seen[-1].params["original_filename_uuid"] == "run"
-    assert [page.rows[0]["id"] for page in client.list_pages(FLOW, LogType.MAIN, [(5, 1), (5, 2)])] == [1, 2]
+    assert [page.rows[0]["id"] for page in pages_of(client, LogType.MAIN, [(5, 1), (5, 2)])] == [1, 2]
 
 
 def test_an_error_comes_in_the_place_of_its_page(bench: Bench) -> None:
@@ -182,7 +183,7 @@ def test_an_error_comes_in_the_place_of_its_page(bench: Bench) -> None:
         logged_in(lambda request, peer: answer(400) if request.params["page"] == "3" else answer(200, PAGE))
     )
     client = bench.client(server.url, connections=2)
-    pages = client.list_pages(FLOW, LogType.MAIN, ((9, page) for page in range(1, 9)))
+    pages = pages_of(client, LogType.MAIN, ((9, page) for page in range(1, 9)))
     assert [next(pages).count, next(pages).count] == [1, 1]
     with pytest.raises(RequestRefused):
         next(pages)
@@ -193,7 +194,7 @@ def test_a_walk_that_ended_does_not_try_again(bench: Bench) -> None:
     server = bench.server(logged_in(lambda request, peer: answer(400 if request.params["page"] == "1" else 503)))
     client = bench.client(server.url, connections=2)
     with pytest.raises(RequestRefused):
-        next(client.list_pages(FLOW, LogType.MAIN, [(9, 1), (9, 2)]))
+        next(pages_of(client, LogType.MAIN, [(9, 1), (9, 2)]))
     time.sleep(1)
     assert Counter(request.params.get("page") for request in server.seen)["2"] <= 1
 

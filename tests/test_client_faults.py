@@ -30,6 +30,7 @@ from tests.wire import (
     in_turn,
     logged_in,
     opened,
+    pages_of,
     read,
 )
 
@@ -268,7 +269,7 @@ def test_closing_ends_calls_under_way(bench: Bench, where: str) -> None:
     client = bench.client(server.url, connections=1, requests_per_second=rate, timeout=timedelta(seconds=30))
     with ThreadPoolExecutor(3) as pool:
         calls = [pool.submit(read, client) for _ in range(2 if where == "queue" else 1)]
-        walk = client.list_pages(FLOW, LogType.MAIN, ((9, page) for page in range(1, 9)))
+        walk = pages_of(client, LogType.MAIN, ((9, page) for page in range(1, 9)))
         calls.append(pool.submit(next, walk))
         while (LOGIN if where == "rate" else "/logs") not in server.paths():
             time.sleep(0.01)
@@ -282,5 +283,5 @@ def test_closing_ends_calls_under_way(bench: Bench, where: str) -> None:
     with pytest.raises(SourceUnavailable, match="the client was closed"):
         read(client)
     with pytest.raises(SourceUnavailable, match="the client was closed"):
-        next(client.list_pages(FLOW, LogType.MAIN, [(1, 1)]))
+        next(pages_of(client, LogType.MAIN, [(1, 1)]))
     assert not [thread.name for thread in threading.enumerate() if thread.name == "client-deadlines"]

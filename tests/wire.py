@@ -9,7 +9,7 @@ import ssl
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -20,7 +20,8 @@ from pydantic import SecretStr
 from archiver.client import Client, RequestNote, Share
 from archiver.config import Flow, Integrator
 from archiver.errors import ArchiverError
-from archiver.logs import LogType
+from archiver.logs import LogType, Page
+from archiver.redact import page_of
 
 LOGIN, PASSWORD, TOKEN = "/api/nifi/login", "canary p&ssword", "canary-token"
 FLOW = Flow("prod", "98765", "my-brand", "123456", "price")
@@ -213,3 +214,21 @@ def at_once(count: int, work: Callable[[int], Any]) -> list[Any]:
 def opened() -> Iterator[Bench]:
     with contextlib.ExitStack() as stack:
         yield Bench(stack)
+
+
+def pages_of(
+    client: Client, log_type: LogType, asks: Iterable[tuple[int, int]], *, run_id: str | None = None
+) -> Generator[Page, None, None]:
+    """The pages `(limit, page)` in the order asked, fetched ahead over all connections.
+
+    `asks` is read as far as `connections` pages ahead; an error comes where its page would have come.
+    """
+    under_way: deque[Callable[[], Page]] = deque()
+    rest = iter(asks)
+    with client.ahead(FLOW, log_type, page_of) as ask:
+        while True:
+            while len(under_way) < client.connections and (one := next(rest, None)) is not None:
+                under_way.append(ask(one, run_id))
+            if not under_way:
+                return
+            yield under_way.popleft()()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -113,24 +112,6 @@ class Client:
             with suppress(AskAgain):
                 answer = fetch(nothing)
                 return replace(read(answer), signpost=_signpost(answer))
-
-    def list_pages(
-        self, flow: Flow, log_type: LogType, asks: Iterable[tuple[int, int]], *, run_id: str | None = None
-    ) -> Generator[Page, None, None]:
-        """The pages `(limit, page)` in the order asked, fetched ahead over all connections.
-
-        `asks` is read as far as `connections` pages ahead. An error comes where its page would have come. When the
-        iterator is closed, what is under way ends by itself and nothing new is asked for.
-        """
-        under_way: deque[Callable[[], Page]] = deque()
-        rest = iter(asks)
-        with self.ahead(flow, log_type, page_of) as ask:
-            while True:
-                while len(under_way) < self.connections and (one := next(rest, None)) is not None:
-                    under_way.append(ask(one, run_id))
-                if not under_way:
-                    return
-                yield under_way.popleft()()
 
     @contextmanager
     def ahead(

@@ -83,10 +83,6 @@ class World:
             return []
         return _wire(line_row(run, index, moment) for index in self._line_order(run, moment))
 
-    def sub_logs(self, flow_id: str, now: datetime | None = None) -> list[Row]:
-        """All sub flow logs of a flow, run by run."""
-        return [step for row in self.main_logs(flow_id, now) for step in row["sub_flows"]]
-
     def download(self, log_id: int, now: datetime | None = None) -> bytes | None:
         """The base64 text of the log's file, or None where there is none (yet, or any more)."""
         moment = self._moment(now)

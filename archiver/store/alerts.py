@@ -151,7 +151,7 @@ class Alerts:
             return sorted(connection.scalars(statement, bind))
 
     def forget_old(self) -> None:
-        """Alerts that are over, and messages that were sent, are kept for a while only."""
+        """Alerts that are over, and messages, be they sent or not, are kept for a while only."""
         statements = (
             "DELETE FROM archive.alert WHERE resolved_at < now() - make_interval(days => :days)",
             "DELETE FROM archive.alert_message WHERE made_at < now() - make_interval(days => :days)",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from archiver.logs import Line, LogType, Row, Run, Step, render
+from archiver.logs import Line, Row, Run, Step, render
 from archiver.logs.exact import source_hash, source_of
 from archiver.redact import mask_row
 
@@ -67,6 +67,3 @@ def differing(row: Row, stored: Run | Line) -> str:
         name for name in row.keys() | mine.keys() if source_of({"": row.get(name)}) != source_of({"": mine.get(name)})
     )
     return ", ".join(names[:8]) + (", …" if len(names) > 8 else "") if names else "which fields it has"
-
-
-NAMES = {LogType.MAIN: "run", LogType.SUB: "step", LogType.LINE: "line"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -69,11 +69,6 @@ class Wire(Counted):
         self.shown |= {row.id for row in rows if row.id >= 0 and row.created >= micros(flow.since)}
         self.meanwhile()
         return Page([wire_row(row) for row in rows], count, size, moment(asked_at) if self.dated else None)
-
-    def list_pages(
-        self, flow: Flow, log_type: LogType, asks: Iterable[tuple[int, int]], *, run_id: str | None = None
-    ) -> Iterator[Page]:
-        raise NotImplementedError("polls do not read lines")
 
     def download(self, flow: Flow, log_id: int) -> File | None:
         raise NotImplementedError("polls do not download")

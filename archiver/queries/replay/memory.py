@@ -12,7 +12,8 @@ Place = tuple[Any, ...]  # what a list is sorted by, of one row
 
 
 class Memory:
-    """Places by list, safe between threads; the lists that were asked for least recently are forgotten.
+    """Places by list, safe between threads; the lists that were asked for least recently are forgotten,
+    and of counts and other answers the oldest.
 
     The key of a list holds its count: a list that has grown is another list, so that no place is ever out of date.
     """

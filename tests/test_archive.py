@@ -24,9 +24,9 @@ from archiver.demo.server import PASSWORD, USERNAME, Server, serve
 from archiver.demo.table import TableWorld
 from archiver.demo.wire import Answer, Request
 from archiver.detail import unpack
-from archiver.helpers import Helpers
 from archiver.logs import Row
 from archiver.store import Store, connect, migrate
+from archiver.worker_processes import Helpers
 
 FLOW = "flow-1"
 

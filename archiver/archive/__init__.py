@@ -17,8 +17,8 @@ from archiver.archive.runs import each, fetch_lines, follow, settle
 from archiver.archive.turn import Counted, FlowReport, OutOfTime, Source, Turn
 from archiver.config import Flow
 from archiver.errors import ArchiverError, LeaseLost, LoginRefused, PageUnreadable
-from archiver.helpers import ALONE, Helpers
 from archiver.store import Lease, Store
+from archiver.worker_processes import ALONE, Helpers
 
 __all__ = ["FlowReport", "OutOfTime", "Source", "archive_flow"]
 

@@ -10,9 +10,9 @@ from typing import Protocol, TypeVar
 
 from archiver.config import Flow
 from archiver.errors import ArchiverError, LoginHeld, SourceUnavailable
-from archiver.helpers import ALONE, Helpers
 from archiver.logs import LogType, Page
 from archiver.store import Lease, Put, Store
+from archiver.worker_processes import ALONE, Helpers
 
 T = TypeVar("T")
 

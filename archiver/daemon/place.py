@@ -15,11 +15,11 @@ from archiver.client import Client, RequestNote
 from archiver.config import Config, Flow, Integrator
 from archiver.daemon.passes import noting
 from archiver.database import database
-from archiver.helpers import Helpers
 from archiver.process import few_arenas
 from archiver.queries import flows, key_of, reading
 from archiver.store import Store, migrate
 from archiver.store.days import rezone
+from archiver.worker_processes import Helpers
 
 
 @dataclass(slots=True)

@@ -1,6 +1,6 @@
 """Lines as they go into the archive: a page's body read, and rendered for COPY, or only recognised.
 
-Pure, and little to import, for processes that do nothing else (`archiver.helpers`).
+Pure, and little to import, for processes that do nothing else (`archiver.worker_processes`).
 """
 
 from archiver.sheets.copied import line_of, text_of, texts_of

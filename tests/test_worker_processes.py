@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from archiver import helpers
+from archiver import worker_processes
 from archiver.errors import ConfigError, PageUnreadable
-from archiver.helpers import PAYS, WAITING, Helpers
 from archiver.logs import dump_exact, parse_page
 from archiver.sheets import read_page, recognise_page
+from archiver.worker_processes import PAYS, WAITING, Helpers
 from tests.test_archive import line_log
 
 HERE = os.getpid()
@@ -79,8 +79,8 @@ def test_a_helper_is_begun_when_it_pays_and_ends_when_nobody_has_use_for_it() ->
 
 
 def test_there_is_none_without_a_core_for_it() -> None:
-    with helpers.ALONE.used():
-        assert {helpers.ALONE.call(os.getpid) for _ in range(3 * PAYS)} == {HERE}
+    with worker_processes.ALONE.used():
+        assert {worker_processes.ALONE.call(os.getpid) for _ in range(3 * PAYS)} == {HERE}
 
 
 def test_what_comes_back_is_what_this_process_would_have_made(one: Helpers) -> None:
@@ -200,7 +200,7 @@ def _die_elsewhere(here: int) -> int:
 def test_a_helper_that_is_stopped_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(helpers, "LONGEST", 1)
+    monkeypatch.setattr(worker_processes, "LONGEST", 1)
     made = Helpers(1)
     with made.used():
         pid = begin(made)
@@ -245,7 +245,7 @@ def test_one_that_does_not_start_is_no_helper(
         assert in_time(lambda: made.call(os.getpid) == HERE and bool(caplog.records))
         assert gone(made)
         monkeypatch.undo()
-        monkeypatch.setattr(helpers, "VERSION", b"x" * len(helpers.VERSION))
+        monkeypatch.setattr(worker_processes, "VERSION", b"x" * len(worker_processes.VERSION))
         assert in_time(lambda: made.call(os.getpid) == HERE and len(caplog.records) == 2)
         assert gone(made)
         monkeypatch.undo()
@@ -257,11 +257,13 @@ def test_one_that_does_not_start_is_no_helper(
 
 
 def test_whatever_a_helper_imports_of_the_archiver_counts_for_its_version() -> None:
-    here = Path(helpers.__file__).parent
-    script = "import sys, archiver.helpers, archiver.sheets; print(*(one.__file__ for one in sys.modules.values()"
+    here = Path(worker_processes.__file__).parent
+    script = (
+        "import sys, archiver.worker_processes, archiver.sheets; print(*(one.__file__ for one in sys.modules.values()"
+    )
     script += " if one.__name__.partition('.')[0] == 'archiver'), sep='\\n')"
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    counted = {str(file) for pattern in helpers.SOURCES for file in here.glob(pattern)}
+    counted = {str(file) for pattern in worker_processes.SOURCES for file in here.glob(pattern)}
     assert {str(here / "sheets" / "page.py"), str(here / "window" / "asks.py")} <= set(said.split()) <= counted
 
 
@@ -310,7 +312,7 @@ def test_a_helper_ends_with_a_process_that_was_killed() -> None:
 
 _BEGUN = """
 import os, time
-from archiver.helpers import Helpers
+from archiver.worker_processes import Helpers
 
 made = Helpers(1)
 with made.used():

@@ -36,8 +36,8 @@ LONGEST = 300  # seconds for an answer; a helper that somebody has stopped is no
 
 _HERE = Path(__file__).parent
 # What a helper imports of the archiver.
-SOURCES = ("__init__.py", "helpers.py", "errors.py", "redact.py", "logs/*.py", "sheets/*.py", "window/*.py")
-log = logging.getLogger("archiver.helpers")
+SOURCES = ("__init__.py", "worker_processes.py", "errors.py", "redact.py", "logs/*.py", "sheets/*.py", "window/*.py")
+log = logging.getLogger("archiver.worker_processes")
 
 
 def _version() -> bytes:

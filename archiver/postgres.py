@@ -69,8 +69,9 @@ _STATES: dict[str, tuple[type[ArchiverError], str]] = {
     "42501": (
         DatabaseUnavailable,
         (
-            "the database role lacks a privilege: let the owner run `archiver migrate --writer ROLE`, also after a"
-            " restore (docs/operations.md on roles)"
+            "the database role lacks a privilege: one that archives has it from `archiver migrate --writer ROLE`, also"
+            " after a restore; one of `archiver bi grant` reads the schema reporting, with other programs"
+            " (docs/operations.md on roles)"
         ),
     ),
     "53": (DatabaseFull, "the database is out of disk, memory or connections"),

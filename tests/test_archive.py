@@ -161,13 +161,15 @@ def test_the_lines_of_a_run_that_never_finishes_are_kept_as_they_are(bench: Benc
     bench.turn(levels=levels)
     assert bench.one("SELECT count(*) FROM archive.line") == 0
 
-    def a_week_later() -> None:
+    def a_week_later(**changes: Any) -> None:
         with bench.store.engine.begin() as connection:
             connection.execute(
                 text("UPDATE archive.run SET first_seen_at = now() - interval '8 days', visit_at = now()")
             )
-        bench.turn(levels=levels)
+        bench.turn(levels=levels, **changes)
 
+    a_week_later(stuck_after=timedelta(days=9))
+    assert bench.states() == {1: "open", 2: "open", 3: "sealed"}
     a_week_later()
     kept = [10, 11, 20] if "line" in levels else []
     assert bench.states() == {1: "stuck", 2: "stuck", 3: "sealed"}

@@ -14,7 +14,6 @@ from archiver.window import LARGEST
 
 NOT_LISTED = "the Integrator no longer lists it"
 DAY = 24 * 60 * 60.0
-STUCK = 7 * DAY
 
 
 def each(turn: Turn, states: tuple[str, ...], step: Callable[[Turn, Visit], None]) -> bool:
@@ -83,8 +82,8 @@ def _listed_steps(turn: Turn, visit: Visit) -> list[Step]:
 
 
 def follow(turn: Turn, visit: Visit) -> None:
-    """An open run: has it finished? Given up as lost when it is not listed twice in a row, as stuck after a week; its
-    lines are read then as they are, and those of a stuck one again every day."""
+    """An open run: has it finished? Given up as lost when it is not listed twice in a row, as stuck after
+    `stuck_after`; its lines are read then as they are, and those of a stuck one again every day."""
     if visit.run_id is None:
         with turn.store.writing(turn.lease) as writer:
             writer.move([visit.log_id], "lost", None)
@@ -95,7 +94,7 @@ def follow(turn: Turn, visit: Visit) -> None:
         turn.report.finished += 1
     elif run is None and visit.error == NOT_LISTED and turn.is_list_credible:
         _leave(turn, visit, Then("lost", None))
-    elif run is not None and visit.age > STUCK:
+    elif run is not None and visit.age > turn.flow.stuck_after.total_seconds():
         _leave(turn, visit, Then("stuck", DAY))
     else:
         wait, why = (60.0, NOT_LISTED) if run is None else (pause(visit.visits), None)

@@ -112,7 +112,7 @@ def flow_keys(known: Sequence[FlowRow], words: Sequence[str]) -> list[int]:
     """The keys of the flows that people name: by name, flow id, or project/name. No words: all."""
     keys: list[int] = []
     for word in words:
-        found = [row.flow_key for row in known if word in _names(row.flow_name, row.flow_id, row.project_slug)]
+        found = [row.flow_key for row in known if word in _names(row)]
         if not found:
             raise WrongCall(unknown_flow(word, [row.flow_name for row in known]))
         keys += found
@@ -122,17 +122,15 @@ def flow_keys(known: Sequence[FlowRow], words: Sequence[str]) -> list[int]:
 def configured_flows(config: Config, words: Sequence[str]) -> list[Flow]:
     """The flows of the configuration that people name, each once, in the configuration's order. No words: all."""
     for word in words:
-        if not any(word in _names(flow.name, flow.flow_id, flow.project_slug) for flow in config.flows):
+        if not any(word in _names(flow) for flow in config.flows):
             raise WrongCall(unknown_flow(word, [flow.name for flow in config.flows]))
-    return [
-        flow
-        for flow in config.flows
-        if not words or set(words) & set(_names(flow.name, flow.flow_id, flow.project_slug))
-    ]
+    return [flow for flow in config.flows if not words or _names(flow) & set(words)]
 
 
-def _names(name: str, flow_id: str, slug: str | None) -> tuple[str, ...]:
-    return (name, flow_id, f"{slug}/{name}", f"{slug}/{flow_id}")
+def _names(flow: Flow | FlowRow) -> set[str]:
+    """What people may call a flow: its name or id, by itself or behind its project's slug or id."""
+    own = {flow.flow_name if isinstance(flow, tuple) else flow.name, flow.flow_id}
+    return own | {f"{project}/{name}" for project in (flow.project_slug, flow.project_id) for name in own}
 
 
 def unknown_flow(word: str, names: Sequence[str]) -> str:

@@ -163,7 +163,8 @@ def _print(done: Pruned, names: dict[int, str], *, dry_run: bool, as_json: bool)
     if waiting := sum(one.waiting for one in done.flows):
         stay = "stays" if waiting == 1 else "stay"
         output.say(
-            f"{words.many(waiting, 'run')} of that age {stay}: not sealed yet, or with a file that is still wanted"
+            f"{words.many(waiting, 'run')} of that age {stay}: not sealed yet, to be looked at once more a day after"
+            " that, or with a file that is still wanted"
         )
     for name in done.busy:
         output.note(f"archive.{name} was in use and could not be dropped: prune again", "yellow")

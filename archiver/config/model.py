@@ -60,6 +60,7 @@ class Flow:
     since: datetime = datetime(2020, 1, 1, tzinfo=UTC)
     lateness: timedelta = timedelta(minutes=10)
     settle: timedelta = timedelta(minutes=10)
+    stuck_after: timedelta = timedelta(days=7)
     keep: timedelta | None = None
     keep_lines: timedelta | None = None
     keep_details: timedelta | None = None

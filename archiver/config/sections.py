@@ -85,6 +85,8 @@ class FlowDefaults(Section):
     """A log is visible at most this long after its `created`; it is raised for a flow whose logs were seen later."""
     settle: Duration = timedelta(minutes=10)
     """How long after its end the lines of a run are counted again."""
+    stuck_after: SomeTime = timedelta(days=7)
+    """A run that has not finished so long after it was first seen is stuck: its lines are read daily, as they are."""
     keep: Keeping = None
     """How long runs stay in the archive; `archiver prune` lets go of what is older."""
     keep_lines: Keeping = None

@@ -33,10 +33,12 @@ class Learnt:
     late: int = 0  # rows that showed up later than the lateness
     deep: int = 0  # passes in a row that failed at `depth`
     depth: int = 0
+    head: int | None = None  # `created` of the newest row listed
 
     @classmethod
     def from_json(cls, source: Mapping[str, Any]) -> Learnt:
-        return cls(**{**source, "order": Order(source.get("order", Order.UNKNOWN))})
+        known = {name: source[name] for name in cls.__slots__ if name in source}
+        return cls(**{**known, "order": Order(source.get("order", Order.UNKNOWN))})
 
     def to_json(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}
@@ -123,6 +125,7 @@ def _begin_walk(turn: Turn, checkpoint: Checkpoint, learnt: Learnt, frontier: in
         count_holds=learnt.count_holds,
         limit=limit,
         total=learnt.total,
+        head=learnt.head,
     )
 
 
@@ -236,6 +239,8 @@ class _Pass:
     def _learn(self, writer: Writer, walk: Walk, **more: Any) -> None:
         order = Order.ARBITRARY if self.learnt.order is Order.ARBITRARY else walk.order
         self.learnt = self.learnt.but(order=order, count_holds=walk.count_holds, total=walk.count, **more)
+        if not self.history and walk.probe.newest is not None:
+            self.learnt = self.learnt.but(head=walk.probe.newest)
         if self.history or not self.checkpoint.backfill:  # a poll at the head says nothing of how deep history goes
             self.learnt = self.learnt.but(deep=0, depth=0)
         writer.save_source(self.learnt.to_json())
@@ -283,14 +288,14 @@ class _Pass:
         )
 
     def _too_deep(self, walk: Walk, ask: Ask, exc: Exception) -> Walk:
-        """The source answers for the first pages and not for a deep one. After a few passes, that is its limit."""
+        """The source answers for the first pages and not for a deep one. After a few passes, that is its limit, be it
+        that it is out of order or that it refuses: a gateway in between refuses now and then what it does not like."""
         same = ask.start >= self.learnt.depth > 0
         deep = self.learnt.deep + 1 if same else 1
         self.learnt = self.learnt.but(deep=deep, depth=self.learnt.depth if same else ask.start)
-        refused = isinstance(exc, RequestRefused)
         with self.turn.store.writing(self.turn.lease) as writer:
             writer.save_source(self.learnt.to_json())
-            if not refused and deep < TOO_DEEP:
+            if deep < TOO_DEEP:
                 self._save(writer, walk.to_json())
             else:
                 end = max(walk.reach, walk.floor) if walk.reach is not None else None
@@ -299,7 +304,7 @@ class _Pass:
                 self._save(writer, None)
                 if end is not None and end < walk.settled:
                     self._cover(writer, end, walk.settled, walk)
-        if refused or deep >= TOO_DEEP:
+        if deep >= TOO_DEEP:
             self.turn.report.errors.append(f"the Integrator lists no further than row {ask.start:,}: gap recorded")
             return Walk(walk.lateness, walk.floor, outcome=Outcome.STOPPED)
         raise exc

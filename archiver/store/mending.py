@@ -78,7 +78,8 @@ class Mending(Writer):
             "UPDATE archive.detail SET next_attempt_at = now()"
             " WHERE flow_key = %(flow_key)s AND outcome = 'wanted' AND next_attempt_at IS NULL"
         ).rowcount
-        return runs + files
+        limits = self._run(_LIMITS).rowcount
+        return runs + files + limits
 
     def _distrust(self, table: str, log_ids: Collection[int]) -> None:
         """Whatever comes next of these logs is news, and further than what is there."""
@@ -113,3 +114,14 @@ class Mending(Writer):
         days.recount(self._cursor, self._flow_key, self._bar.counted([created]))
         if whole:
             errors.recount(self._cursor, self._flow_key, run_log_id, run_id)
+
+
+# History that could not be had once, for the source listed no further, is asked for again.
+_LIMITS = """
+    UPDATE archive.checkpoint SET source = source - 'deep' - 'depth', gaps = (
+        SELECT coalesce(jsonb_agg(one ORDER BY place), '[]')
+        FROM jsonb_array_elements(gaps) WITH ORDINALITY AS g(one, place)
+        WHERE NOT starts_with(one ->> 'reason', 'depth_limited'))
+    WHERE flow_key = %(flow_key)s AND EXISTS (
+        SELECT FROM jsonb_array_elements(gaps) AS g(one) WHERE starts_with(one ->> 'reason', 'depth_limited'))
+"""

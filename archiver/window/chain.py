@@ -51,6 +51,7 @@ class Walk:
     lateness: how long after its `created` a row may become visible. floor: rows older than this are not wanted.
     signpost: the time D of the first answer. frontier: F when the pass began, None where nothing is certified yet.
     order: what earlier walks have shown. count_holds: `count` was right when the end of the list was last proven.
+    head: `created` of the newest row that the last pass saw.
     """
 
     lateness: int
@@ -59,6 +60,7 @@ class Walk:
     order: Order = Order.UNKNOWN
     count_holds: bool = False
     signpost: int | None = None
+    head: int | None = None
     outcome: Outcome = Outcome.GOING
     reason: str = ""
     phase: Phase = Phase.CHAIN
@@ -95,9 +97,10 @@ class Walk:
         count_holds: bool = False,
         limit: int = LARGEST,
         total: int | None = None,
+        head: int | None = None,
     ) -> Walk:
         """A new pass. `limit` rows should just reach behind F−Λ; `total` is the list's length as last known."""
-        walk = cls(lateness=lateness, floor=floor, frontier=frontier, order=order, count_holds=count_holds)
+        walk = cls(lateness=lateness, floor=floor, frontier=frontier, order=order, count_holds=count_holds, head=head)
         if order is Order.OLDEST_FIRST:
             return walk._turn_round(total)
         return replace(walk, limit=max(25, min(limit, LARGEST)) if order is Order.NEWEST_FIRST else LARGEST)
@@ -213,7 +216,7 @@ class Walk:
         walk = walk._judge_order()
         if walk.outcome is not Outcome.GOING or not walk.border:
             return walk
-        if walk.ordered and walk._reached(stored):
+        if walk.ordered and walk._sees_head and walk._reached(stored):
             return replace(walk, outcome=Outcome.STOPPED)
         if walk.backward:
             return walk._end() if walk.edge == 0 else walk._unless_stuck()
@@ -259,6 +262,13 @@ class Walk:
             return False
         return all(mark.id in stored for mark in self.border if self.floor <= mark.created < seam)
 
+    @property
+    def _sees_head(self) -> bool:
+        """Whether the walk came past rows as new as the last one did, as it does at the newer end of a list. Else that
+        end is elsewhere by now, unless such rows have gone: the whole list tells, and what is newest in it from now on.
+        """
+        return self.head is None or (self.probe.newest or 0) >= self.head - self.lateness
+
     def _unless_stuck(self) -> Walk:
         """More rows of one moment than a window can overlap cannot be walked in a chain."""
         for walk in (self, replace(self, margin=0)):
@@ -301,7 +311,7 @@ class Walk:
 
     def _restart(self) -> Walk:
         """From the beginning, with the first signpost."""
-        fresh = Walk(self.lateness, self.floor, self.frontier, self.order, self.count_holds, self.signpost)
+        fresh = Walk(self.lateness, self.floor, self.frontier, self.order, self.count_holds, self.signpost, self.head)
         size = min(self.size, LARGEST)
         return replace(fresh, size=self.size, limit=size, given=self.given, windows=self.windows, rounds=self.rounds)
 

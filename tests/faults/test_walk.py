@@ -254,6 +254,44 @@ def test_08_any_order(order: str) -> None:
             assert missed(lives([order], ["inserts", "late", "deletes", "mixed"], 20)) is not None
 
 
+def test_08_the_order_changes_after_it_was_learnt(scene: Scene) -> None:
+    """The first page shows what came together long ago, all of it known: not the newer end of the list any more.
+
+    Naive: nothing old is missing on the page, so that nothing new is listed.
+    """
+    listed(scene, 130, every=0.01, age=90_000)
+    listed(scene, 200, first=201, every=300)
+    scene.poll()
+    assert (
+        scene.one(f"SELECT source ->> 'order' FROM archive.checkpoint WHERE flow_key = {scene.key}") == "newest first"
+    )
+    scene.poll()
+    scene.world.rows(FLOW, 1).reverse()
+    scene.world.insert(FLOW, 1, *(main_log(500 + n, age=700 - n) for n in range(10)), at=330)
+    before = scene.save()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Walk, "_sees_head", property(lambda _: True))
+        assert scene.poll().errors == []
+        assert len(scene.falsely_complete()) == 10
+    scene.restore(before)
+    scene.poll()
+    assert scene.stored() == scene.shown()
+
+
+def test_where_the_newest_row_has_gone_the_list_is_read_once(scene: Scene) -> None:
+    listed(scene, 330)
+    for _ in range(2):
+        scene.poll()
+    scene.world.delete(FLOW, 1, *range(1, 31))
+    requests = []
+    for _ in range(3):
+        asked = scene.client.requests
+        scene.poll()
+        requests.append(scene.client.requests - asked)
+    assert requests[0] > 3
+    assert requests[1:] == [1, 1]
+
+
 def test_09_source_purged_past_our_frontier(scene: Scene) -> None:
     """While nobody read, the source dropped rows that nobody had seen: a gap, by name, and an alarm.
 
@@ -384,6 +422,38 @@ def test_13_depth_limit(scene: Scene, status: int) -> None:
         patch.setattr(_Pass, "_too_deep", believes)
         scene.poll()
         assert len(scene.falsely_complete()) > 50
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_13_one_refusal_of_a_deep_page_is_no_limit(scene: Scene, times: int) -> None:
+    """A gateway that refuses once: history goes on where it was."""
+    listed(scene, 420, every=600)
+    refusal = scene.faults.add(Status(400), path="/logs", log_type=1, page=4)
+    for _ in range(times):
+        assert scene.poll().errors
+    scene.faults.remove(refusal)
+    assert scene.poll().errors == []
+    assert scene.gaps() == []
+    assert scene.stored() == scene.shown()
+
+
+def test_13_a_limit_that_has_gone_is_forgotten_by_a_repair(scene: Scene) -> None:
+    listed(scene, 320, every=600)
+    limit = scene.faults.add(DepthLimit(rows=200, status=400), path="/logs", log_type=1)
+    for _ in range(4):
+        scene.poll()
+    assert len(scene.gaps()) == 1
+    scene.faults.remove(limit)
+    scene.poll()
+    assert len(scene.stored()) < 320
+    lease = scene.store.leases.claim(scene.key)
+    assert lease is not None
+    with scene.store.mending(lease) as mending:
+        assert mending.remember() > 0
+    scene.store.leases.release(lease)
+    scene.poll()
+    assert scene.gaps() == []
+    assert scene.stored() == scene.shown()
 
 
 def test_14_a_run_changes_after_it_was_archived(scene: Scene) -> None:

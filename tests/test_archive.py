@@ -22,7 +22,7 @@ from archiver.demo.faults import Body, Fault, Faults, Status
 from archiver.demo.flows import BRAND
 from archiver.demo.server import PASSWORD, USERNAME, Server, serve
 from archiver.demo.table import TableWorld
-from archiver.demo.wire import Answer, Request
+from archiver.demo.wire import Answer, Peer, Request
 from archiver.detail import unpack
 from archiver.logs import Row
 from archiver.store import Store, connect, migrate
@@ -314,6 +314,23 @@ def test_the_lines_of_a_run_without_a_filename_uuid_are_its_lines(bench: Bench) 
     bench.world.files[FLOW, 10] = zipped(b"{}")
     bench.turn()
     assert bench.all("SELECT log_id, outcome FROM archive.detail") == [(10, "stored")]
+
+
+def test_lines_of_other_runs_are_kept_and_told_of(bench: Bench) -> None:
+    bench.world.insert(FLOW, 1, main_log(1), main_log(2, age=4000))
+    bench.world.insert(FLOW, 3, line_log(10, 1), line_log(20, 2))
+    bench.faults.add(Filterless(), path="/logs", log_type=3)
+    (error,) = bench.turn().errors
+    assert "lists those of others" in error
+    assert bench.one("SELECT count(*) FROM archive.line") == 2
+
+
+@dataclass
+class Filterless(Fault):
+    """All lines of a flow are listed, whichever run they are asked for."""
+
+    def before(self, request: Request, peer: Peer) -> None:
+        request.params.pop("original_filename_uuid", None)
 
 
 @pytest.mark.parametrize(("policy", "files"), [("none", []), ("failed", [1]), ("all", [1, 2])])

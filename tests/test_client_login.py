@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import html
+import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from urllib.parse import quote_plus
 
 import pytest
 from pydantic import SecretStr
@@ -20,6 +24,7 @@ from tests.wire import (
     always,
     answer,
     at_once,
+    logged_in,
     opened,
     read,
 )
@@ -92,6 +97,46 @@ def test_a_token_that_is_never_accepted_ends(bench: Bench) -> None:
         read(bench.client(server.url, hurried=True))
     assert caught.value.status == 401
     assert server.paths() == {LOGIN: 5, "/logs": 5}
+
+
+def test_tokens_that_are_refused_at_once_are_not_fetched_by_everybody(bench: Bench) -> None:
+    """An account without rights: the first request finds it out; the others ask all the same, and log in no more."""
+    works = [False]
+    server = bench.server(logged_in(lambda request, peer: answer(200, PAGE) if works[0] else answer(401)))
+    client = bench.client(server.url, connections=4)
+    with pytest.raises(SourceUnavailable, match="401 to fresh tokens"):
+        read(client)
+    first = server.paths()[LOGIN]
+    for failure in at_once(6, lambda number: read(client)):
+        assert "401 to fresh tokens" in str(failure)
+    assert server.paths()[LOGIN] == first
+    works[0] = True
+    assert read(client).rows
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        lambda secret: secret,
+        quote_plus,
+        lambda secret: json.dumps({"error": {"password": secret}}),
+        lambda secret: json.dumps(secret, ensure_ascii=False),
+        html.escape,
+        lambda secret: "Basic " + b64encode(f"user@example.com:{secret}".encode()).decode(),
+        lambda secret: b64encode(secret.encode()).decode(),
+    ],
+)
+def test_a_password_that_is_echoed_is_not_shown_however_it_is_spelled(
+    bench: Bench, spelling: Callable[[str], str]
+) -> None:
+    secret = 'pä"<&>\\ss wörd+%/x'
+    server = bench.server(lambda request, peer: answer(400, f"wrong: {spelling(secret)}!".encode()))
+    client = bench.client(server.url, password=SecretStr(secret))
+    with pytest.raises(LoginRefused) as refused:
+        read(client)
+    assert "wrong: " in str(refused.value)
+    for part in ("ss w", "ss+w", "cGE", "cMOk", b64encode(secret.encode()).decode()[4:12]):
+        assert part not in str(refused.value)
 
 
 @pytest.mark.parametrize("status", [401, 403])

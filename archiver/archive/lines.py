@@ -201,6 +201,8 @@ class _Reader:
             self._readings.remove(reading)
             failed(self._turn, reading.visit, exc)
             return
+        if read.runs - {reading.visit.run_id} and _FOREIGN not in self._turn.report.errors:
+            self._turn.report.errors.append(_FOREIGN)
         self._turn.width = min(self._turn.width + 1, self._most)
         reading.sweep = reading.sweep.take(read.listed)
         self._unsaved += len(read.sheet.ids)
@@ -252,4 +254,8 @@ class _Reader:
             self._turn.report.errors.append(f"run {reading.visit.run_id}: {_UNSTEADY}")
 
 
+_FOREIGN = (
+    "asked for the lines of one run, the Integrator lists those of others: they are archived, but how many of them"
+    " belong to which run is not to be relied on"
+)
 _UNSTEADY = "its lines could not be read for certain: their list keeps changing"

@@ -15,8 +15,10 @@ from archiver.window import Answer, Ask, Mark, Order, Outcome, Walk, cover, cove
 SECOND = 1_000_000
 SKEW = 5 * 60 * SECOND  # a `Date` further ahead of the database's clock is not believed
 LATEST = 24 * 60 * 60 * SECOND  # lateness is never raised beyond this
+EARLIEST = "2000-01-01"  # of a `created` that is believed
 DOWN = (None, 429, 502, 503, 504)  # statuses that tell nothing of the page that was asked for
 SLICE = 20  # windows of history, before newer things have their turn
+DOUBT = 24 * 60 * 60 * SECOND  # beyond the age at which rows were seen, until an empty list is believed to have aged
 ABOUT = 0.9  # of the age at which a source drops rows, which do not all go at the same one
 TOO_DEEP = 3  # passes that fail at the same depth: the source does not list further
 
@@ -157,7 +159,7 @@ class _Pass:
                 raise
             return self._too_deep(walk, ask, exc)
         runs = [parse_run(row) for row in page.rows]
-        wanted = [run for run in runs if run.created is None or micros(run.created) >= walk.floor]
+        wanted = [run for run in runs if not _is_told(run) or micros(str(run.created)) >= walk.floor]
         marks = _marks(runs, walk)
         with self.turn.store.writing(self.turn.lease) as writer:
             known = self._known(writer, runs)
@@ -278,7 +280,7 @@ class _Pass:
             self.turn.report.notes.append("no run was ever listed: is the flow's id right?")
             return
         retention, age = self.learnt.retention, walk.settled + walk.lateness - newest
-        if retention is not None and age > retention:
+        if retention is not None and age > retention + DOUBT:
             start = walk.floor if walk.frontier is None else walk.frontier
             self._cover(writer, min(start, walk.settled), walk.settled, walk)
             return
@@ -310,12 +312,18 @@ class _Pass:
         raise exc
 
 
+def _is_told(run: Run) -> bool:
+    """Whether it is told when a run began: seconds that are taken for milliseconds are a day of 1970, and no time at
+    all. Such a run is kept, and says nothing of where the list has come to."""
+    return run.created is not None and run.created >= EARLIEST
+
+
 def _marks(runs: Sequence[Run], walk: Walk) -> list[Mark]:
     """What the walk looks at. A row without usable id or time keeps its place, by its hash and its neighbour's time."""
     marks: list[Mark] = []
     created = walk.outermost.created if walk.border else walk.settled
     for run in runs:
-        created = micros(run.created) if run.created is not None else created
+        created = micros(str(run.created)) if _is_told(run) else created
         marks.append(Mark(_name(run), created))
     return marks
 

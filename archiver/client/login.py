@@ -6,6 +6,7 @@ import copy
 import hashlib
 import threading
 import time
+from base64 import b64encode
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from archiver.errors import LoginHeld, LoginRefused, SourceUnavailable
 
 PATH = "/api/nifi/login"
 _PAUSES = (0.0, 0.1, 0.5, 1.0)  # seconds before each login that is made for one request alone
+FRUITLESS = 30.0  # seconds without logins after fresh tokens were refused
 _FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 # Sends a request with a token; on the channel that is held and paid for, where one is given.
@@ -73,6 +75,7 @@ class Login:
         self._fixed = integrator.token.get_secret_value() if integrator.token else None
         self._cleared = False  # the fixed token is not on hold
         self._held_until = 0.0
+        self._fruitless_until = 0.0
 
     def authorised(self, send: Send) -> Answer:
         """The answer to a request that is sent with a token that holds. Raises LoginRefused, SourceUnavailable."""
@@ -83,6 +86,7 @@ class Login:
             answer = send(token.text, None)
             if answer.status != 401:
                 return answer
+            self._check_fruitless()
         answer = send(self._renewed(token).text, None)
         for pause in _PAUSES:
             if answer.status != 401:
@@ -91,7 +95,16 @@ class Login:
             answer = self._alone(send)
         if answer.status != 401:
             return answer
-        raise self._wire.unavailable(f"it answers 401 to fresh tokens, {len(_PAUSES)} times in a row", 401)
+        self._fruitless_until = time.monotonic() + FRUITLESS
+        raise self._fruitless()
+
+    def _check_fruitless(self) -> None:
+        """Tokens that are refused as soon as they come are not fetched by each thread anew."""
+        if time.monotonic() < self._fruitless_until:
+            raise self._fruitless()
+
+    def _fruitless(self) -> SourceUnavailable:
+        return self._wire.unavailable(f"it answers 401 to fresh tokens, {len(_PAUSES)} times in a row", 401)
 
     def renew(self) -> None:
         """Log in now. A fixed token needs no login; its first request shows whether it holds."""
@@ -101,7 +114,9 @@ class Login:
     def secrets(self) -> list[str]:
         """What must not be in any text."""
         configured = (self._integrator.token, self._integrator.password)
-        return [*self._issued, *(secret.get_secret_value() for secret in configured if secret is not None)]
+        plain = [*self._issued, *(secret.get_secret_value() for secret in configured if secret is not None)]
+        known = [*plain, *(f"{self._integrator.username}:{secret}" for secret in plain)]
+        return [*plain, *(b64encode(one.encode()).decode() for one in known)]
 
     def _renewed(self, refused: Token) -> Token:
         with self._turn():
@@ -111,6 +126,7 @@ class Login:
 
     def _alone(self, send: Send) -> Answer:
         with self._turn(), self._wire.channel() as channel:
+            self._check_fruitless()
             self._wire.pay(self._stop)  # for the request, so that the token need not wait for it
             text = self._log_in(channel)
             answer = send(text, channel)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
+import json
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from urllib.parse import quote, quote_plus
 
 from urllib3 import exceptions
@@ -16,11 +18,17 @@ _LONGEST = 200  # characters of the server's own words in a message
 def server_words(body: bytes, secrets: Iterable[str]) -> str:
     """The server's words, printable and short; a secret that it echoes is blotted out."""
     text = body[: 64 * 1024].decode("utf-8", "replace")
-    for secret in secrets:
-        for spelling in {secret, quote(secret, safe=""), quote_plus(secret)} - {""}:
-            text = text.replace(spelling, "***")
+    for spelling in sorted({one for secret in secrets for one in _spellings(secret)} - {""}, key=len, reverse=True):
+        text = text.replace(spelling, "***")
     text = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def _spellings(secret: str) -> Iterator[str]:
+    """A secret as it may be echoed: as it is, and as URLs, JSON, HTML and a form of login spell it."""
+    yield from (secret, quote(secret, safe=""), quote_plus(secret))
+    yield from (json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False))
+    yield from (html.escape(secret, quote=quotes) for quotes in (True, False))
 
 
 def fault(exc: BaseException, integrator: Integrator) -> str:

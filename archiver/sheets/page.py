@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from archiver.logs import Row
 from archiver.redact import page_of
 from archiver.sheets.sheet import Sheet, glanced, sheet_of
 from archiver.window import Listed
 
 
 class ReadPage(NamedTuple):
-    """A page of lines, and what a sweep looks at of it."""
+    """A page of lines, and what a sweep looks at of it. `runs`: those that its lines name."""
 
     sheet: Sheet
     listed: Listed
+    runs: frozenset[str]
 
 
 def read_page(body: bytes, rules: tuple[str, ...]) -> ReadPage:
     """Lines, read; `rules`: of a flow's `redact`. Raises PageUnreadable."""
     page = page_of(body, rules)
     sheet = sheet_of(page.rows)
-    return ReadPage(sheet, Listed.of(sheet.ids, page.count))
+    return ReadPage(sheet, Listed.of(sheet.ids, page.count), _runs(page.rows))
 
 
 def recognise_page(body: bytes, rules: tuple[str, ...]) -> ReadPage:
     """Lines that are most likely known. Those that were not read are left without their page (`Sheet.keep`)."""
     page = page_of(body, rules)
     sheet = glanced(page.rows)
-    return ReadPage(sheet, Listed.of(sheet.ids, page.count))
+    return ReadPage(sheet, Listed.of(sheet.ids, page.count), _runs(page.rows))
+
+
+def _runs(rows: Sequence[Row]) -> frozenset[str]:
+    return frozenset([run for row in rows if type(run := row.get("original_filename_uuid")) is str])

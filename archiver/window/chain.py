@@ -137,8 +137,8 @@ class Walk:
             return walk._take_next(ask, answer, stored)
         if not answer.rows:
             return replace(walk, outcome=Outcome.EMPTY)
-        if len(answer.rows) > ask.limit:  # the limit is ignored: pages cannot overlap
-            return replace(walk, size=len(answer.rows))._loosen("the page size cannot be chosen")
+        if len(answer.rows) > ask.limit:
+            return walk._unsized(answer)
         return walk._accept(ask, answer, stored, answer.rows)
 
     # --- the chain ---
@@ -168,7 +168,7 @@ class Walk:
             if self.ordered and any(mark.created > passed for mark in answer.rows):
                 older = [mark for mark in self._walking(answer.rows) if mark.created < outermost]
                 return self._accept(ask, answer, stored, older)
-            return self._retry(ask, answer)
+            return self._unsized(answer) if len(answer.rows) > ask.limit else self._retry(ask, answer)
         if self._swapped(shared):
             return replace(self, order=Order.ARBITRARY)._loosen("rows of the list change places")
         known = {mark.id for mark in self.border}
@@ -334,6 +334,10 @@ class Walk:
 
     # --- without links ---
 
+    def _unsized(self, answer: Answer) -> Walk:
+        """The limit is ignored: pages cannot overlap."""
+        return replace(self, size=len(answer.rows))._loosen("the page size cannot be chosen")
+
     def _loosen(self, reason: str) -> Walk:
         """Go through the pages one after the other, again and again, until two walks agree."""
         return replace(self._restart(), phase=Phase.LOOSE, reason=reason, rounds=0)
@@ -356,6 +360,7 @@ class Walk:
             tally=self.tally.add(one for one, created in fresh if (seam or 0) <= created < self.settled),
             stalled=stalled,
             windows=self.windows + 1,
+            probe=self.probe.look(fresh, self.lateness),
         )
         return walk._compare(Outcome.STOPPED) if walk.ordered and walk._reached(stored) else walk
 

@@ -356,7 +356,7 @@ def test_10_404_where_rows_existed(scene: Scene) -> None:
 
 
 def test_11_page_or_limit_ignored(scene: Scene) -> None:
-    """A page number that changes nothing ends the pass, uncertified; so do pages whose borders nothing moves.
+    """A page number that changes nothing ends the pass, uncertified; pages whose borders nothing moves are read twice.
 
     Naive: pages until one is short: it never is.
     """
@@ -373,7 +373,34 @@ def test_11_page_or_limit_ignored(scene: Scene) -> None:
     scene.restore(NOTHING)
     scene.faults.add(LimitIgnored(25), path="/logs")
     assert scene.poll().requests < 30
-    assert len(scene.stored()) == 100
+    assert scene.stored() == scene.shown()
+    assert scene.falsely_complete() == set()
+
+
+def test_10_an_outage_of_a_flow_with_one_run_is_not_taken_for_age(scene: Scene) -> None:
+    """What was listed a minute ago has hardly aged out of the list since: only a day later that is believed."""
+    scene.world.insert(FLOW, 1, main_log(1, age=60))
+    scene.poll()
+    scene.faults.add(Status(404), path="/logs", log_type=1)
+    gone = "UPDATE archive.run SET created = created - interval '{}'"
+    for span, errors in (("5 minutes", 1), ("23 hours", 1), ("1 hour", 0)):
+        with scene.store.engine.begin() as connection:
+            connection.exec_driver_sql(gone.format(span))
+        assert len(scene.poll().errors) == errors, span
+
+
+@pytest.mark.parametrize("age", [0, 1_700_000_000])
+def test_43_a_time_that_cannot_be_is_no_place_in_the_list(scene: Scene, age: int) -> None:
+    """Seconds in place of milliseconds are a day of 1970: the run is kept, and the walk goes on behind it.
+
+    Naive: the list is in order and has come to 1970, so that it ends here.
+    """
+    listed(scene, 150)
+    scene.poll()
+    listed(scene, 120, first=201, age=700)
+    scene.world.update(FLOW, 1, 300, created=str(age))
+    assert scene.poll().errors == []
+    assert scene.stored() == scene.shown()
     assert scene.falsely_complete() == set()
 
 

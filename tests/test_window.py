@@ -404,3 +404,19 @@ def test_a_walk_gives_up_at_last() -> None:
     assert walk._begin_again().outcome is Outcome.UNCERTIFIED
     loose = replace(Walk.begin(lateness=0, floor=0)._loosen("no links"), rounds=1000, before=Tally(), tally=Tally(1, 1))
     assert "no two walks agreed" in loose._compare(Outcome.ENDED).reason
+
+
+def test_a_page_that_is_as_full_as_the_source_makes_them_is_not_the_last() -> None:
+    """`count` may be the number of its rows; `limit` says that it is a full one."""
+    capped = Sweep().take(Listed.of(range(50), 50, 50))
+    assert (capped.ended, capped.size, capped.asks(1)) == (False, 50, [Ask(50, 2)])
+    assert capped.take(Listed.of((), 0, 50)).certified(50)
+    assert Sweep().take(Listed.of(range(50), 50, 100)).certified(50)
+    walk = Walk.begin(lateness=0, floor=0, count_holds=True)
+    walk = walk.take(Ask(100, 1), Answer(_marks(*range(25)), 25, 25), (), 99)
+    assert walk.outcome is Outcome.GOING
+
+
+def test_the_count_of_a_list_of_one_page_says_nothing_of_longer_ones() -> None:
+    walk = Walk.begin(lateness=0, floor=0).take(Ask(100, 1), Answer(_marks(8, 7), 2, 100), (), 99)
+    assert (walk.outcome, walk.count_holds) == (Outcome.ENDED, False)

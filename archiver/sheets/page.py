@@ -23,14 +23,14 @@ def read_page(body: bytes, rules: tuple[str, ...]) -> ReadPage:
     """Lines, read; `rules`: of a flow's `redact`. Raises PageUnreadable."""
     page = page_of(body, rules)
     sheet = sheet_of(page.rows)
-    return ReadPage(sheet, Listed.of(sheet.ids, page.count), _runs(page.rows))
+    return ReadPage(sheet, Listed.of(sheet.ids, page.count, page.limit), _runs(page.rows))
 
 
 def recognise_page(body: bytes, rules: tuple[str, ...]) -> ReadPage:
     """Lines that are most likely known. Those that were not read are left without their page (`Sheet.keep`)."""
     page = page_of(body, rules)
     sheet = glanced(page.rows)
-    return ReadPage(sheet, Listed.of(sheet.ids, page.count), _runs(page.rows))
+    return ReadPage(sheet, Listed.of(sheet.ids, page.count, page.limit), _runs(page.rows))
 
 
 def _runs(rows: Sequence[Row]) -> frozenset[str]:

@@ -194,7 +194,8 @@ class Walk:
     def _accept(self, ask: Ask, answer: Answer, stored: Container[int], beyond: Sequence[Mark]) -> Walk:
         """A linked window; `beyond`: its rows past the last shared one, in walking direction."""
         rows, size, start, given = answer.rows, self.size, ask.start, self.given
-        if answer.limit is not None and len(rows) == answer.limit < ask.limit:  # the source caps its pages
+        is_capped = answer.limit is not None and len(rows) == answer.limit < ask.limit
+        if answer.limit is not None and is_capped:
             size, start = answer.limit, (ask.page - 1) * answer.limit
         elif given <= len(rows) < min(ask.limit, size):  # perhaps it does; pages of this size it gives for certain
             size = len(rows)
@@ -220,7 +221,7 @@ class Walk:
             return replace(walk, outcome=Outcome.STOPPED)
         if walk.backward:
             return walk._end() if walk.edge == 0 else walk._unless_stuck()
-        return walk._end_or_go_on(ask, shortest=given)
+        return walk._unless_stuck() if is_capped else walk._end_or_go_on(ask, shortest=given)
 
     def _end_or_go_on(self, ask: Ask, *, shortest: int) -> Walk:
         """Does this window end the list? `shortest`: the largest page that came before it.
@@ -230,7 +231,8 @@ class Walk:
         """
         short, agrees = len(self.border) < min(ask.limit, shortest), self.count == self.edge
         if agrees and (short or (len(self.border) < ask.limit and self.count_holds)):
-            return replace(self, count_holds=True)._end()
+            # Of one page alone, `count` may as well be the number of its rows.
+            return replace(self, count_holds=self.count_holds or self.edge > len(self.border))._end()
         if short:
             return replace(self, phase=Phase.END, limit=ask.limit, page=ask.page)
         return self._unless_stuck()

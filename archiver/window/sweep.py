@@ -20,15 +20,17 @@ SIZES = (LARGEST, 89)  # of the pages of one sweep and of the next: their border
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One page of the list, as far as the sweep looks at it. `tally`: of its ids, each counted once."""
+    """One page of the list, as far as the sweep looks at it. `tally`: of its ids, each counted once. `limit`: how many
+    rows a page has at most, as the source says."""
 
     ids: Sequence[int]
     count: int | None
     tally: Tally
+    limit: int | None = None
 
     @classmethod
-    def of(cls, ids: Sequence[int], count: int | None) -> Listed:
-        return cls(ids, count, Tally().add(dict.fromkeys(ids)))
+    def of(cls, ids: Sequence[int], count: int | None, limit: int | None = None) -> Listed:
+        return cls(ids, count, Tally().add(dict.fromkeys(ids)), limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,8 @@ class Sweep:
         if not ids:
             return replace(self, ended=True, first=count, last=count)
         size = self.size
-        if len(ids) > size or (len(ids) < size and count is not None and count > len(ids)):
+        is_capped = page.limit is not None and len(ids) == page.limit
+        if len(ids) > size or (len(ids) < size and (is_capped or (count is not None and count > len(ids)))):
             size = len(ids)  # the source gives pages of its own size
         tally = self.tally + page.tally
         sweep = replace(self, size=size, done=1, tail=tuple(ids), tally=tally, first=count, last=count)

@@ -339,6 +339,9 @@ def test_a_file_that_cannot_be_shown_says_why(archiver: Archiver) -> None:
         (("rums",), "'runs'"),
         (("runs", "--jsno"), "--json"),
         (("runs", "--limit", "0"), "--limit"),
+        (("runs", "--limit", "9" * 20), "--limit"),
+        (("show", "\udcff"), "is not UTF-8"),
+        (("sql", "SELECT '\udcff'"), "is not UTF-8"),
         (("runs", "--config", "x"), "before the command"),
         (("show",), "RUN"),
         (("runs", "--flow", "prize"), "did you mean 'price'?"),
@@ -411,6 +414,13 @@ def test_a_reader_that_goes_away_is_no_error(filled: str) -> None:
     said = subprocess.run(["bash", "-c", command], capture_output=True, env=env, check=False, timeout=60)
     assert said.stdout == b"generate_series\n1\n"
     assert said.stderr == b""
+
+
+def test_a_closed_standard_output_is_no_error(filled: str) -> None:
+    env = {**os.environ, "ARCHIVER_DATABASE_URL": filled}
+    command = f"{sys.executable} -m archiver runs --json >&-"
+    said = subprocess.run(["bash", "-c", command], capture_output=True, env=env, check=False, timeout=60)
+    assert (said.returncode, said.stderr) == (0, b"")
 
 
 def test_a_full_disk_is_said(filled: str) -> None:

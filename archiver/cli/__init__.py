@@ -69,6 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; the exit status. Nothing but a SystemExit of the interpreter's own comes out of it."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
+    if sys.stdout is None:  # closed by who began this process
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for as long as it lives
     if not debug:
         # What libraries have to say comes back as an exception as well; the daemon sets its own log up.
         logging.getLogger().addHandler(logging.NullHandler())
@@ -88,6 +90,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as exc:
         _forget_output()
         return _fail(exc, debug=debug)
+    except UnicodeEncodeError as exc:
+        odd = next((one for one in given if not one.isascii() and one.encode(errors="replace").decode() != one), None)
+        if odd is None:
+            return _confess(exc, debug=debug)
+        _complain(f"{odd.encode(errors='backslashreplace').decode()!r} is not UTF-8, as what is archived is")
+        return 2
     except Exception as exc:  # noqa: BLE001 - the last line of defence: no traceback without --debug
         return _confess(exc, debug=debug)
     return result if isinstance(result, int) else 0

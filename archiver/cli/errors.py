@@ -10,7 +10,7 @@ import typer
 
 from archiver.cli import output, words
 from archiver.cli.call import archive, call_of, flow_keys, one_form
-from archiver.cli.options import READ, AsCsv, AsJson, Flows, examples
+from archiver.cli.options import READ, AsCsv, AsJson, Flows, examples, limit_option
 from archiver.cli.output import Column
 from archiver.cli.read import Since, chosen, span_of
 
@@ -51,9 +51,7 @@ def errors(
     classes: Annotated[
         str, typer.Option("--class", metavar="WORDS", help=f"Only of these classes: {', '.join(CLASSES)}.")
     ] = "",
-    limit: Annotated[
-        int | None, typer.Option("--limit", "-n", min=1, help=f"At most so many; else {SHOWN}, and for programs all.")
-    ] = None,
+    limit: Annotated[int | None, limit_option(f"At most so many; else {SHOWN}, and for programs all.")] = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -51,3 +51,8 @@ def password_from(file: Path | None) -> SecretStr | None:
     if not password or "\0" in password:
         raise WrongCall(f"--password-file {file} holds no password in its first line")
     return SecretStr(password)
+
+
+def limit_option(text: str) -> Any:
+    """`--limit`: at most so many of what is listed; `text` is its help."""
+    return typer.Option("--limit", "-n", min=1, max=10**9, help=text)

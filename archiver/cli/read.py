@@ -11,7 +11,7 @@ import typer
 
 from archiver.cli import output, words
 from archiver.cli.call import WrongCall, archive, call_of, connection, flow_keys, one_form
-from archiver.cli.options import READ, AsCsv, AsJson, Flows, examples
+from archiver.cli.options import READ, AsCsv, AsJson, Flows, examples, limit_option
 from archiver.cli.output import Column
 
 if TYPE_CHECKING:
@@ -68,9 +68,7 @@ def runs(
     ] = "",
     since: Since = "",
     until: Until = "",
-    limit: Annotated[
-        int | None, typer.Option("--limit", "-n", min=1, help=f"At most so many; else {PAGE}, and for programs all.")
-    ] = None,
+    limit: Annotated[int | None, limit_option(f"At most so many; else {PAGE}, and for programs all.")] = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:

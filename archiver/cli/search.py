@@ -12,7 +12,7 @@ import typer
 
 from archiver.cli import output, words
 from archiver.cli.call import WrongCall, archive, call_of, flow_keys, one_form
-from archiver.cli.options import READ, AsCsv, AsJson, Flows, examples
+from archiver.cli.options import READ, AsCsv, AsJson, Flows, examples, limit_option
 from archiver.cli.output import Column
 from archiver.cli.read import PAGE, STATUSES, Since, Until, chosen, run_word, span_of
 
@@ -51,9 +51,7 @@ def search(
     since: Since = "",
     until: Until = "",
     status: Status = "",
-    limit: Annotated[
-        int | None, typer.Option("--limit", "-n", min=1, help=f"At most so many; else {PAGE}, and for programs all.")
-    ] = None,
+    limit: Annotated[int | None, limit_option(f"At most so many; else {PAGE}, and for programs all.")] = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
@@ -93,9 +91,7 @@ def history(
     flow: Flows = None,
     since: Since = "",
     until: Until = "",
-    limit: Annotated[
-        int | None, typer.Option("--limit", "-n", min=1, help=f"The newest so many; else {STORY}, for programs all.")
-    ] = None,
+    limit: Annotated[int | None, limit_option(f"The newest so many; else {STORY}, for programs all.")] = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:

@@ -25,7 +25,7 @@ from archiver.logs.times import CANONICAL
 FEWEST = 4  # rows for which it pays
 LONGEST_NAME = 200  # characters; a search in any field leaves longer ones out
 LONG = 200  # characters of a value that is in `rest` for its length
-ODD = '"$json"'  # in the text of a `rest` that keeps what jsonb cannot hold
+ODD = f'"{RAW}"'  # in the text of a `rest` that keeps what jsonb cannot hold
 
 _CANONICAL = re.compile(rf"(?:{CANONICAL.pattern}\n)+", re.ASCII)  # a time on each line
 _NONE = type(None)

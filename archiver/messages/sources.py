@@ -9,11 +9,11 @@ from typing import Any, cast
 import orjson
 
 from archiver.logs import load_exact
+from archiver.logs.exact import RAW
 
 # In this order, here and in the view reporting.line. In files `errors` comes first: that is where the vendor puts them.
 NAMES = ("message", "error_message", "error", "description", "detail")
 _IN_FILES = ("errors", *NAMES, "errorMessage", "reason", "fault", "title")
-RAW = "$json"  # under this key logs/exact.py keeps what jsonb refuses
 DEEPEST = 6
 SAMPLE = 1000  # characters
 

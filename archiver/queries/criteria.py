@@ -21,14 +21,13 @@ from typing import Any, NamedTuple
 
 from archiver.errors import OperatorError
 from archiver.logs import FIELDS, load_exact
+from archiver.queries.names import STATES, STATUSES
 
 SHORT = 200  # characters of the longest text in `fields`: archiver.logs.parse.FIELD_LENGTH
 MANY_NAMES = 300  # of fields: beyond, each is not asked for by name any more
 
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,9})?")
 _WORDS = {"true": True, "false": False, "null": None}
-_STATUS = {"in_progress": 1, "success": 2, "failed": 3, "empty": 4}
-_STATE = {"started": 1, "in_progress": 2, "finished": 3}
 
 # The view's names of columns, and what the wire calls them.
 _VIEW = {
@@ -146,7 +145,7 @@ class Criterion:
             if value in ("true", "false"):
                 yield f"l.{wire} = {bind.add(value == 'true')}::boolean"
         elif wire in FIELDS:
-            known = {"status": _STATUS, "state": _STATE}.get(wire, {})
+            known = {"status": STATUSES, "state": STATES}.get(wire, {})
             if value in known:
                 number = Decimal(known[value])
             whole = int(number) if number is not None and number.adjusted() < 19 else 2**63

@@ -6,15 +6,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
 
+from archiver.queries.names import STATUSES
 from archiver.queries.reader import Reader, Row
 
 LOOKED_AT = 5_000  # newest runs of a period that are looked through for those that a filter means
 DRAWN = 1_000  # runs of a picture; beyond, days are drawn
 
-_STATUS = {"in_progress": 1, "success": 2, "failed": 3, "empty": 4}
 _TRIGGERS = {"manual": "is_triggered", "schedule": "is_triggered IS NOT TRUE"}
 
-STATUSES = tuple(_STATUS)
 TRIGGERS = tuple(_TRIGGERS)
 
 
@@ -189,7 +188,7 @@ def _status(which: FlowRuns) -> str:
 def _bind(which: FlowRuns) -> dict[str, object]:
     return {
         "flow_key": which.flow_key,
-        "status": _STATUS.get(which.status),
+        "status": STATUSES.get(which.status),
         "since": which.since,
         "until": which.until,
         "shortest": which.shortest,

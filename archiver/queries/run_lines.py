@@ -8,11 +8,10 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from archiver.queries.criteria import Bind, Criterion
+from archiver.queries.names import STATUSES
 from archiver.queries.reader import Reader, Row
 
 SHORT = 3_000  # lines of a run that are sorted for each page
-
-_STATUS = {"in_progress": 1, "success": 2, "failed": 3, "empty": 4}
 
 
 class LinePlace(NamedTuple):
@@ -91,7 +90,7 @@ def _of_run(run: Row, bind: Bind) -> str:
 def _conditions(which: RunLines, bind: Bind) -> list[str]:
     conditions = ["TRUE"]
     if which.status:
-        conditions.append(f"l.status = {bind.add(_STATUS[which.status])}")
+        conditions.append(f"l.status = {bind.add(STATUSES[which.status])}")
     conditions += [one.condition(bind, ()) for one in which.criteria]
     if which.containing:
         fields = "lower((coalesce(l.fields, '{}') || coalesce(l.rest, '{}'))::text)"

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from archiver.queries.names import LARGEST_ID, STATES, STATUSES
 from archiver.queries.reader import Reader, Row
-
-LARGEST_ID = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +55,8 @@ _FEW = """(
         AND (%(until)s::timestamptz IS NULL OR created < %(until)s)
     ORDER BY created DESC, log_id DESC LIMIT %(limit)s
 )"""
-_STATUS = {"in_progress": 1, "success": 2, "failed": 3, "empty": 4}
 _UNKNOWN_STATUS = ("status < 1", "status > 4")
-_STATE = {"started": "state = 1", "in_progress": "state = 2", "finished": "state = 3"}
-_STATE["unknown"] = "(state < 1 OR state > 3)"
+_STATE = {name: f"state = {number}" for name, number in STATES.items()} | {"unknown": "(state < 1 OR state > 3)"}
 _ALL = f"""
     SELECT * FROM reporting.run WHERE (%(flow_keys)s::int[] IS NULL OR flow_key = ANY(%(flow_keys)s)) AND {_CHOSEN}
     ORDER BY started_at DESC, flow_key, log_id DESC
@@ -88,12 +85,12 @@ def _arms(which: RunFilter) -> Iterator[str]:
     if which.states and "finished" not in which.states:
         # Said in these words, the few runs that go on have an index of their own.
         state += " AND state IS DISTINCT FROM 3"
-        known = [f"status = {_STATUS[word]}" for word in _known(which)]
+        known = [f"status = {STATUSES[word]}" for word in _known(which)]
         for status in [*known, *_unknown(which)] if which.statuses else ["TRUE"]:
             yield _FEW.format(status=status, state=state)
         return
     for word in _known(which):
-        key, value = "flow_key, status", f"f.flow_key, {_STATUS[word]}::smallint"
+        key, value = "flow_key, status", f"f.flow_key, {STATUSES[word]}::smallint"
         yield _ARM.format(key=key, value=value, order="flow_key DESC, status DESC", state=state)
     for status in _unknown(which):
         yield _FEW.format(status=status, state=state)
@@ -102,7 +99,7 @@ def _arms(which: RunFilter) -> Iterator[str]:
 
 
 def _known(which: RunFilter) -> list[str]:
-    return [word for word in dict.fromkeys(which.statuses) if word in _STATUS]
+    return [word for word in dict.fromkeys(which.statuses) if word in STATUSES]
 
 
 def _unknown(which: RunFilter) -> Sequence[str]:

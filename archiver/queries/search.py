@@ -17,12 +17,13 @@ from functools import cached_property
 from itertools import islice
 from typing import NamedTuple, cast
 
+from archiver.logs.exact import RAW
 from archiver.queries.criteria import Bind, Criterion, odd_values
+from archiver.queries.names import STATUSES
 from archiver.queries.partitions import PARTITIONS, spans
 from archiver.queries.reader import BATCH, Reader, Row
 from archiver.schema import search_index
 
-ODD = "$json"  # the name under which `rest` keeps what jsonb cannot hold: archiver.logs.exact.RAW
 FEW = 500  # lines that are sorted in one go
 MANY = 10_000  # of a month
 # Lines that are looked through one by one; more where one of so many has the value, else an index is quicker.
@@ -33,9 +34,6 @@ WORTH_MORE = 150
 WIDER = 2
 WIDER_STILL = 8
 CENTURY = 100 * 365 * 86_400.0  # seconds
-
-
-_STATUSES = {"in_progress": [1], "success": [2], "failed": [3], "empty": [4]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +96,7 @@ def field_names(reader: Reader, flow_keys: Sequence[int] | None = None) -> list[
         "SELECT DISTINCT name FROM archive.field WHERE %(keys)s::int[] IS NULL OR flow_key = ANY(%(keys)s) ORDER BY 1",
         keys=None if flow_keys is None else list(flow_keys),
     )
-    return [row["name"] for row in rows if row["name"] != ODD]
+    return [row["name"] for row in rows if row["name"] != RAW]
 
 
 _ROWS = """
@@ -128,7 +126,7 @@ _ORDER = {False: "created DESC, flow_key DESC, log_id DESC", True: "created, flo
 _MAY_BE_ODD = f"""
     EXISTS (
         SELECT FROM archive.field
-        WHERE name = '{ODD}' AND (%(only)s::int[] IS NULL OR flow_key = ANY(%(only)s))
+        WHERE name = '{RAW}' AND (%(only)s::int[] IS NULL OR flow_key = ANY(%(only)s))
     ) AS may_be_odd
 """
 # Always one row at least: whether lines may be found by what jsonb cannot hold is asked with it.
@@ -217,7 +215,7 @@ class _Hunt:
         if which.run_ids is not None:
             yield f"l.original_filename_uuid = ANY({add(list(which.run_ids))}::text[])"
         if which.statuses:
-            numbers = [number for word in which.statuses for number in _STATUSES.get(word, ())]
+            numbers = [STATUSES[word] for word in which.statuses if word in STATUSES]
             known = f"l.status = ANY({add(numbers)}::smallint[])"
             yield f"({known} OR l.status NOT BETWEEN 1 AND 4)" if "unknown" in which.statuses else known
         if which.since is not None:

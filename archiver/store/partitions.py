@@ -15,6 +15,10 @@ from archiver.store.engine import translated
 # the archiver create thousands of tables. So do those more than AHEAD months from now.
 EARLIEST = "2010-01"
 AHEAD = 3
+MONTHS = """
+    SELECT relname FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid
+    WHERE inhparent = 'archive.line'::regclass AND relname ~ '^line_[0-9]{6}$' ORDER BY 1
+"""
 PATIENCE = "2s"  # for the lock on the default partition
 
 

@@ -21,16 +21,13 @@ from sqlalchemy import Connection, Engine, text
 from archiver.logs import canonical, micros
 from archiver.store.engine import translated
 from archiver.store.outdated import COUNTS, CUT, DONE, OLD, OLD_LINES, RUN_ID, WAITING, Gone, Policy, Pruned
+from archiver.store.partitions import MONTHS
 
 RUNS = 200  # whose lines or files go together
 ROWS = 10_000  # deleted in one transaction
 PATIENCE = "5s"  # how long a partition's drop may wait for readers, who have to wait behind it
 
 
-_PARTITIONS = """
-    SELECT c.relname AS name FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-    WHERE i.inhparent = 'archive.line'::regclass AND c.relname ~ '^line_[0-9]{6}$' ORDER BY 1
-"""
 # Is there a line in a partition that has to stay?
 _HELD = f"""
     SELECT EXISTS (
@@ -160,7 +157,7 @@ class Retention:
         if latest is None:
             return []
         with translated(), self._engine.begin() as connection:
-            names = [row[0] for row in _run(_cursor(connection), _PARTITIONS, {})]
+            names = [row[0] for row in _run(_cursor(connection), MONTHS, {})]
         return [name for name in names if _end(name) <= f"{latest:%Y-%m-%dT%H:%M}"]
 
     def _held(self, name: str, cuts: Sequence[Policy]) -> bool:

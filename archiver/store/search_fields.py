@@ -19,6 +19,7 @@ from sqlalchemy import Engine, text
 from archiver.logs import FIELDS
 from archiver.schema import search_index
 from archiver.store.engine import translated
+from archiver.store.partitions import MONTHS
 
 # One process builds at a time. The lock is kept by a transaction that does nothing else, and so needs no session.
 _LOCK = 7_226_172_913
@@ -75,11 +76,6 @@ def build(engine: Engine, fields: Iterable[str], *, stopping: Callable[[], bool]
     return built
 
 
-_PARTITIONS = """
-    SELECT c.relname FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid
-    WHERE inhparent = 'archive.line'::regclass AND c.relname ~ '^line_\\d{6}$'
-    ORDER BY c.relname DESC
-"""
 # An index is of a partition by its table, and of the declared one by being attached to it.
 _ATTACHED = """
     SELECT i.indexrelid FROM pg_inherits JOIN pg_index i ON i.indexrelid = inhrelid
@@ -96,7 +92,8 @@ class _Builder:
         self._changed: set[str] = set()
 
     def partitions(self) -> list[str]:
-        return [row[0] for row in self._driver.execute(cast("sql.SQL", _PARTITIONS)).fetchall()]
+        """The newest first."""
+        return [row[0] for row in self._driver.execute(cast("sql.SQL", MONTHS)).fetchall()][::-1]
 
     def declare(self, field: str) -> bool:
         """Declare the index on the partitioned table; answers whether it is."""

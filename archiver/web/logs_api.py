@@ -19,13 +19,13 @@ from starlette.routing import Route
 
 from archiver.logs import LogType
 from archiver.queries import replay
+from archiver.queries.names import LARGEST_ID
 from archiver.web.errors import NotThere, WrongQuestion
 from archiver.web.files import parts_of
 from archiver.web.openapi import document
 from archiver.web.room import Room, endpoint
 
 MOST_PAIRS = 20  # of search_field.N and search_value.N
-LARGEST_ID = 2**63 - 1
 TEXT = "text/plain; charset=utf-8"
 
 

@@ -11,12 +11,12 @@ from starlette.requests import Request
 
 from archiver.queries import Criterion, FlowRow, NotSearched
 from archiver.queries.moments import moment
+from archiver.queries.names import LARGEST_ID
 from archiver.web.errors import NotThere, WrongQuestion
 
 LONGEST = 1_000  # characters of one filter
 EVER = "all"  # the word for a period without a beginning
 MOST_WORDS = 10  # of a search
-LARGEST_ID = 2**63 - 1
 LARGEST_KEY = 2**31 - 1  # of a flow
 
 _SPAN = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s?(ms|s|m|min|h)?", re.ASCII)

@@ -14,7 +14,6 @@ from archiver.queries import ErrorFilter, FlowRow, Reader, Row, error_groups, fl
 from archiver.queries.flow_runs import (
     DRAWN,
     LOOKED_AT,
-    STATUSES,
     TRIGGERS,
     Drawn,
     FlowRuns,
@@ -25,6 +24,7 @@ from archiver.queries.flow_runs import (
     page_of_runs,
     with_days,
 )
+from archiver.queries.names import STATUSES
 from archiver.web.errors import NotThere
 from archiver.web.pages import tables
 from archiver.web.pages.answers import page
@@ -68,7 +68,7 @@ def flow(room: Room, request: Request) -> Response:
         which=which,
         period=asked.text("since", PERIOD),
         periods=PERIODS,
-        statuses=STATUSES,
+        statuses=tuple(STATUSES),
         picture=_days_picture(days) if days else _runs_picture(drawn, request, one.flow_key),
         is_cut=is_cut and not days,
         is_counted_by_day=is_counted_by_day,
@@ -92,7 +92,7 @@ def _asked_for(asked: Asked, flow_key: int) -> FlowRuns:
     place = asked.place()
     return FlowRuns(
         flow_key,
-        status=asked.word("status", STATUSES),
+        status=asked.word("status", tuple(STATUSES)),
         since=since,
         until=until,
         shortest=asked.seconds("shortest"),

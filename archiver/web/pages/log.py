@@ -12,12 +12,13 @@ from starlette.responses import Response, StreamingResponse
 from archiver.logs import dump_exact, load_exact
 from archiver.logs.exact import holdable, unpack
 from archiver.queries import LOG_TYPES, Criterion, Json, NotSearched, replay
+from archiver.queries.names import LARGEST_ID
 from archiver.queries.one_log import SHOWN, LogFile, file_of, log_of
 from archiver.web.errors import NotThere
 from archiver.web.files import parts_of
 from archiver.web.pages import tables
 from archiver.web.pages.answers import page
-from archiver.web.pages.asked import LARGEST_ID, LARGEST_KEY, Asked, word_of
+from archiver.web.pages.asked import LARGEST_KEY, Asked, word_of
 from archiver.web.pages.document import bodies_of, tree_of
 from archiver.web.pages.flow import flow_of
 from archiver.web.pages.run import run_of

@@ -9,13 +9,14 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from archiver.queries import Reader, Row, flows, runs_named, steps_of, view_columns
+from archiver.queries.names import LARGEST_ID
 from archiver.queries.one_log import file_of, files_of_run
 from archiver.queries.proof import times_of
 from archiver.queries.run_lines import LinePlace, RunLines, page_of_lines
 from archiver.web.errors import NotThere
 from archiver.web.pages import tables
 from archiver.web.pages.answers import page
-from archiver.web.pages.asked import LARGEST_ID, Asked, criteria_of, place_word
+from archiver.web.pages.asked import Asked, criteria_of, place_word
 from archiver.web.pages.flow import flow_of
 from archiver.web.room import Room
 

@@ -76,7 +76,7 @@ class FlowDefaults(Section):
     cron: Annotated[str, BeforeValidator(crontab)] | None = None
     """When turns are due instead: five fields, in UTC; days of the week by name are the clearest."""
     levels: Annotated[frozenset[Literal["main", "sub", "line"]], AfterValidator(_with_main)] = _LEVELS
-    """What is archived: runs, steps, lines."""
+    """What is archived: runs, steps, lines. Steps that a run shows itself come with it in any case."""
     details: Literal["failed", "all", "none"] = "failed"
     """Of which runs the files are downloaded."""
     since: Moment = datetime(2020, 1, 1, tzinfo=UTC)

@@ -132,7 +132,8 @@ def test_45_silence_behind_something_that_still_answers(tmp_path: Path, archive:
     with Proxy((str(where.hostname), where.port or 5432)) as proxy:
         dsn = where._replace(netloc=where.netloc.rpartition(":")[0] + f":{proxy.port}").geturl()
         with told(tmp_path, dsn, flows=small_flows("price", runs=3, lines=3)) as story:
-            with daemon(story, inject="run.STALLED = 3.0") as process:
+            # Silence may meet a turn, or a tick while nothing else is at work.
+            with daemon(story, inject="run.STALLED, run.DEAD = 3.0, 10.0") as process:
                 wait_for(is_polling(story))
                 proxy.toxic = BlackHole()
                 proxy.silence()

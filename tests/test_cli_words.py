@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from archiver.cli import words
+from archiver.cli import output, show, words
 
 _LOGGING = """
 import logging, structlog
@@ -87,3 +87,18 @@ def test_moments() -> None:
     for nonsense in ("", "7 moons", "2025-13-01", "9999999y", "0000-00-00"):
         with pytest.raises(ValueError, match=r"."):
             words.moment(nonsense, now)
+
+
+def test_one_long_message_does_not_pad_every_row(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_table([output.Column("ID", keep=True), output.Column("MESSAGE")], [["1", "x" * 5000], ["2", "short"]])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 310
+    assert len(lines) == 3
+
+
+@pytest.mark.parametrize(("count", "wanted", "said"), [(6, 20, True), (0, 20, False), (6, 0, False)])
+def test_lines_that_have_gone_are_told_of(
+    count: int, wanted: int, said: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show._print_lines({"line_count": count}, [], wanted)
+    assert ("not in the archive any more" in capsys.readouterr().out) is said

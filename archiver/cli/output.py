@@ -45,6 +45,7 @@ STYLES = {
 
 
 GAP = 2  # columns of a table apart
+LONGEST = 300  # characters of a cell that may be cut
 
 
 class PipeClosed(Exception):
@@ -200,7 +201,10 @@ def print_table(
     from rich.table import Table
     from rich.text import Text
 
-    filled = [[clean(cell) for cell in row] for row in rows]
+    filled = [
+        [clean(cell if column.keep else _shortened(cell)) for cell, column in zip(row, columns, strict=True)]
+        for row in rows
+    ]
     shown = [index for index in range(len(columns)) if every or any(row[index] for row in filled)]
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0))
     for index, width in zip(shown, _widths(columns, filled, shown, console().width), strict=True):
@@ -212,6 +216,11 @@ def print_table(
     if title:
         heading(title)
     show(table)
+
+
+def _shortened(cell: str) -> str:
+    """A pipe has room for all, but one long message would pad every row to its length. Programs take --json."""
+    return cell if len(cell) <= LONGEST else f"{cell[: LONGEST - 1]}…"
 
 
 def _widths(columns: Sequence[Column], rows: Sequence[Sequence[str]], shown: Sequence[int], room: int) -> list[int]:

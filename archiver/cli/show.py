@@ -63,7 +63,7 @@ def show(
             return
         _print_header(row, call_of(context).now)
         _print_steps(queries.steps_of(reader, row))
-        _print_lines(row, list(queries.lines_of(reader, row, lines)))
+        _print_lines(row, list(queries.lines_of(reader, row, lines)), lines)
         _print_files(list(queries.details_of(reader, row, FILES + 1)))
 
 
@@ -124,8 +124,10 @@ def _print_steps(steps: Sequence[Row]) -> None:
     output.print_table(columns, rows, title=words.many(len(steps), "step"))
 
 
-def _print_lines(row: Row, lines: Sequence[Row]) -> None:
+def _print_lines(row: Row, lines: Sequence[Row], wanted: int) -> None:
     if not lines:
+        if row["line_count"] and wanted:
+            output.say("\nits lines are not in the archive any more: `archiver prune` or `archiver forget` took them")
         return
     output.say("")
     shown = f", {len(lines)} shown" if len(lines) < row["line_count"] else ""

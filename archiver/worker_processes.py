@@ -32,7 +32,7 @@ T = TypeVar("T")
 MOST = 2  # helpers; the thread that writes is the next to be short of a core
 PAYS = 50  # calls before helpers are begun: what it takes to begin one, a few times over
 WAITING = 6  # calls that one helper has at a time, so that it always has one; who comes then works itself
-LONGEST = 300  # seconds for an answer; a helper that somebody has stopped is not waited for any longer
+LONGEST = 60  # seconds for an answer; a helper that somebody has stopped is not waited for any longer
 
 _HERE = Path(__file__).parent
 # What a helper imports of the archiver.

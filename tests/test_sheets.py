@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+import orjson
 import psycopg
 import pytest
 from hypothesis import given, settings
@@ -170,3 +171,10 @@ def singles(lines: Iterable[Line]) -> list[Line]:
     some = list(lines)
     times = Counter(line.log_id for line in some)
     return [line for line in some if times[line.log_id] == 1]
+
+
+def test_a_page_tells_which_runs_its_lines_name() -> None:
+    rows = [{"id": 1, "original_filename_uuid": "a"}, {"id": 2}, {"id": 3, "original_filename_uuid": None}]
+    assert read_page(orjson.dumps({"results": rows}), ()).runs == {"a"}
+    odd = [*rows, {"id": 4, "original_filename_uuid": ["b"]}, {"id": 5, "original_filename_uuid": 6}]
+    assert recognise_page(orjson.dumps({"results": odd}), ()).runs == {"a"}

@@ -218,7 +218,7 @@ def _is_field(column: Column, odd: set[int]) -> bool:
 
 def _floats(column: Column, odd: set[int]) -> None:
     """Floats that jsonb gives back as they are stay."""
-    floats = [value for value in column if type(value) is float]
+    floats = column if set(map(type, column)) == {float} else [value for value in column if type(value) is float]
     if 0.0 in floats or not (min(floats) > -LARGE and max(floats) < LARGE):
         odd.update(place for place, value in enumerate(column) if type(value) is float and not holdable(value))
 

@@ -18,7 +18,7 @@ from sqlalchemy import event, text
 from archiver import config
 from archiver.archive import FlowReport, archive_flow, files
 from archiver.client import Client
-from archiver.demo.faults import Body, Fault, Faults, Status
+from archiver.demo.faults import Body, Call, Fault, Faults, Status
 from archiver.demo.flows import BRAND
 from archiver.demo.server import PASSWORD, USERNAME, Server, serve
 from archiver.demo.table import TableWorld
@@ -26,6 +26,7 @@ from archiver.demo.wire import Answer, Peer, Request
 from archiver.detail import unpack
 from archiver.logs import Row
 from archiver.store import Store, connect, migrate
+from archiver.verify import check_self
 from archiver.worker_processes import Helpers
 
 FLOW = "flow-1"
@@ -189,6 +190,24 @@ def test_the_lines_of_a_run_that_never_finishes_are_kept_as_they_are(bench: Benc
     assert [row[0] for row in bench.all("SELECT log_id FROM archive.line ORDER BY 1")] == kept
     if kept:
         assert bench.all("SELECT status FROM archive.line WHERE log_id = 11") == [(3,)]
+    assert not [broken for broken in check_self(bench.store.engine, [bench.key]) if broken.count]
+
+
+def test_lines_of_a_run_that_goes_on_and_on_are_read_once_a_day(bench: Bench) -> None:
+    """It is no fault that they become more while they are read, and who is eager asks for the run alone."""
+    bench.world.insert(FLOW, 1, main_log(1, state=2, status=1))
+    bench.world.insert(FLOW, 3, *(line_log(1000 - n, 1) for n in range(450)))
+    numbers = iter(range(2000, 9000))
+    bench.faults.add(Call(lambda _: bench.world.insert(FLOW, 3, line_log(next(numbers), 1))), path="/logs", log_type=3)
+    bench.turn()
+    with bench.store.engine.begin() as connection:
+        connection.execute(text("UPDATE archive.run SET first_seen_at = now() - interval '8 days', visit_at = now()"))
+    assert bench.turn().errors == []
+    assert bench.states() == {1: "stuck"}
+    assert bench.one("SELECT count(*) FROM archive.line") >= 450
+    asked = bench.client.requests
+    assert bench.turn().errors == []
+    assert bench.client.requests - asked == 2  # the poll, and the run
 
 
 def test_nothing_is_lost_while_the_list_itself_is_not_there(bench: Bench) -> None:
@@ -374,6 +393,7 @@ def test_a_download_that_fails_every_time_holds_nothing_up_and_is_given_up_by_na
     assert bench.one("SELECT backfill IS NULL AND intervals <> '[]' FROM archive.checkpoint")
     with bench.store.engine.begin() as connection:
         connection.execute(text("UPDATE archive.detail SET attempts = 18"))
+    assert bench.one("SELECT outcome FROM archive.detail WHERE log_id = 1") == "wanted"
     bench.faults.remove(fails)
     bench.faults.add(FileFails(1, 403), path="/logs/download")
     assert "tried again later" in bench.turn().errors[0]

@@ -412,7 +412,7 @@ def test_a_page_that_is_as_full_as_the_source_makes_them_is_not_the_last() -> No
     assert (capped.ended, capped.size, capped.asks(1)) == (False, 50, [Ask(50, 2)])
     assert capped.take(Listed.of((), 0, 50)).certified(50)
     assert Sweep().take(Listed.of(range(50), 50, 100)).certified(50)
-    walk = Walk.begin(lateness=0, floor=0, count_holds=True)
+    walk = Walk.begin(lateness=0, floor=0)
     walk = walk.take(Ask(100, 1), Answer(_marks(*range(25)), 25, 25), (), 99)
     assert walk.outcome is Outcome.GOING
 

@@ -15,7 +15,8 @@ from archiver.store import Wanted
 
 UNREADABLE = 3  # fetches until an unreadable file is taken for what it is
 MISSING = 6  # fetches until a file that is announced and not there is missing, by name
-GIVEN_UP = 20  # fetches until one whose download fails every time is, too
+GIVEN_UP = 20  # fetches until one whose download fails every time is, too, while others are answered
+HOPELESS = 100  # fetches until it is in any case
 DOWN = 10  # downloads in a row without an answer: it is not the files, and the others can wait
 LONGEST = 6 * 60 * 60.0
 
@@ -26,7 +27,8 @@ def fetch_details(turn: Turn) -> bool:
     for one, file in _downloads(turn):
         turn.breathe()
         turn.fetched.add((one.log_type, one.log_id))
-        values = _outcome(one, file, turn.flow.redact)
+        turn.delivers |= not isinstance(file, SourceUnavailable)
+        values = _outcome(one, file, turn.flow.redact, patience=GIVEN_UP if turn.delivers else HOPELESS)
         with turn.store.writing(turn.lease) as writer:
             writer.put_detail(one.log_type, one.log_id, values)
         if values["outcome"] == "stored":
@@ -79,11 +81,13 @@ def _due(turn: Turn, width: int) -> Iterator[list[Wanted]]:
             yield due[start : start + width]
 
 
-def _outcome(one: Wanted, file: File | ArchiverError | None, redact: tuple[str, ...] = ()) -> dict[str, Any]:
-    """What the row of the file says after this fetch."""
+def _outcome(
+    one: Wanted, file: File | ArchiverError | None, redact: tuple[str, ...] = (), patience: int = GIVEN_UP
+) -> dict[str, Any]:
+    """What the row of the file says after this fetch. `patience`: fetches that may fail."""
     if isinstance(file, ArchiverError):
-        if one.attempts + 1 >= GIVEN_UP:
-            return {"outcome": "missing", "error": f"given up after {GIVEN_UP} fetches: {file}"}
+        if one.attempts + 1 >= patience:
+            return {"outcome": "missing", "error": f"given up after {one.attempts + 1} fetches: {file}"}
         return _again(one, str(file))
     if file is None:
         if one.attempts + 1 >= MISSING:

@@ -32,10 +32,12 @@ RunFault = PageUnreadable | RequestRefused | SourceUnavailable
 
 @dataclass(frozen=True, slots=True)
 class Then:
-    """What becomes of a run once its lines are proven to be all there."""
+    """What becomes of a run once its lines are proven to be all there. `as_is`: once they were read at all, for the run
+    has not finished, and nobody can say how many lines it will have."""
 
     state: str
     wait: float | None
+    as_is: bool = False
 
 
 def conclude(turn: Turn, writer: Writer, counts: Mapping[int, int | None], then: Then) -> None:
@@ -228,9 +230,11 @@ class _Reader:
         puts = writer.put_sheets([OfRun(one.run, one.sheet, one.fresh) for one in some])
         ended = [one for one in some if one.sweep.ended]
         totals = writer.line_totals([one.visit.log_id for one in ended])
-        counts = {
-            one.visit.log_id: one.sweep.last for one in ended if one.sweep.certified(totals.get(one.visit.log_id, -1))
-        }
+        counts = (
+            dict.fromkeys((one.visit.log_id for one in ended), None)
+            if self._then.as_is
+            else {one.visit.log_id: one.sweep.last for one in ended if self._proven(one, totals)}
+        )
         conclude(self._turn, writer, counts, self._then)
         others = [one for one in some if one.visit.log_id not in counts]
         writer.save_sweeps({one.visit.log_id: one.progress() for one in others})
@@ -238,6 +242,10 @@ class _Reader:
             if one.is_unsteady:
                 writer.postpone(one.visit.log_id, pause(one.visit.visits), _UNSTEADY)
         return puts, counts.keys()
+
+    @staticmethod
+    def _proven(one: _Reading, totals: Mapping[int, int]) -> bool:
+        return one.sweep.certified(totals.get(one.visit.log_id, -1))
 
     def _saved(self, reading: _Reading, put: Put, *, proven: bool) -> None:
         self._turn.report.count_lines(put)

@@ -160,14 +160,15 @@ class _Pass:
             return self._too_deep(walk, ask, exc)
         runs = [parse_run(row) for row in page.rows]
         wanted = [run for run in runs if not _is_told(run) or micros(str(run.created)) >= walk.floor]
-        marks = _marks(runs, walk)
+        marks = _marks(runs, walk, self.checkpoint.now)
         with self.turn.store.writing(self.turn.lease) as writer:
             known = self._known(writer, runs)
             put = writer.put_runs(wanted)
             finished = [run.log_id for run in wanted if run.state == 3 and run.log_id is not None]
             if put.new or put.changed:
                 writer.want_details(finished, self.turn.flow.details)
-            self._note_late(marks, known, walk)
+            untold = {_name(run) for run in runs if not _is_told(run)}
+            self._note_late([mark for mark in marks if mark.id not in untold], known, walk)
             signpost = self._signpost(page, marks) if walk.signpost is None else None
             walk = walk.take(ask, Answer(marks, page.count, page.limit), known, signpost)
             self._write(writer, walk)
@@ -279,8 +280,7 @@ class _Pass:
         if newest is None:
             self.turn.report.notes.append("no run was ever listed: is the flow's id right?")
             return
-        retention, age = self.learnt.retention, walk.settled + walk.lateness - newest
-        if retention is not None and age > retention + DOUBT:
+        if self._has_aged(writer, newest, walk.settled + walk.lateness):
             start = walk.floor if walk.frontier is None else walk.frontier
             self._cover(writer, min(start, walk.settled), walk.settled, walk)
             return
@@ -288,6 +288,15 @@ class _Pass:
         self.turn.report.errors.append(
             "the list of runs is suddenly empty, though newer runs were stored than it drops"
         )
+
+    def _has_aged(self, writer: Writer, newest: int, signpost: int) -> bool:
+        """Whether the newest run is old enough to have gone from the list. What nobody has seen a source drop before
+        is doubted for a day."""
+        retention, oldest = self.learnt.retention, writer.oldest_run()
+        if retention is None or oldest is None:
+            return False
+        drops = signpost - oldest > retention + DOUBT
+        return signpost - newest > retention + (0 if drops else DOUBT)
 
     def _too_deep(self, walk: Walk, ask: Ask, exc: Exception) -> Walk:
         """The source answers for the first pages and not for a deep one. After a few passes, that is its limit, be it
@@ -302,7 +311,8 @@ class _Pass:
             else:
                 end = max(walk.reach, walk.floor) if walk.reach is not None else None
                 start = walk.floor if self.history or walk.frontier is None else walk.frontier
-                writer.add_gap(start, end, f"depth_limited: the Integrator lists no further than row {ask.start:,}")
+                if end is None or start < end:
+                    writer.add_gap(start, end, f"depth_limited: the Integrator lists no further than row {ask.start:,}")
                 self._save(writer, None)
                 if end is not None and end < walk.settled:
                     self._cover(writer, end, walk.settled, walk)
@@ -318,10 +328,11 @@ def _is_told(run: Run) -> bool:
     return run.created is not None and run.created >= EARLIEST
 
 
-def _marks(runs: Sequence[Run], walk: Walk) -> list[Mark]:
+def _marks(runs: Sequence[Run], walk: Walk, now: int) -> list[Mark]:
     """What the walk looks at. A row without usable id or time keeps its place, by its hash and its neighbour's time."""
     marks: list[Mark] = []
-    created = walk.outermost.created if walk.border else walk.settled
+    told = next((micros(str(run.created)) for run in runs if _is_told(run)), now)
+    created = walk.outermost.created if walk.border else told
     for run in runs:
         created = micros(str(run.created)) if _is_told(run) else created
         marks.append(Mark(_name(run), created))

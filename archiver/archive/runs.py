@@ -93,9 +93,11 @@ def follow(turn: Turn, visit: Visit) -> None:
     if run is not None and run.state == State.FINISHED:
         turn.report.finished += 1
     elif run is None and visit.error == NOT_LISTED and turn.is_list_credible:
-        _leave(turn, visit, Then("lost", None))
+        _leave(turn, visit, Then("lost", None, as_is=True))
+    elif run is not None and visit.archive_state == "stuck" and not visit.is_due:
+        pass  # whoever is eager asks for the run alone
     elif run is not None and visit.age > turn.flow.stuck_after.total_seconds():
-        _leave(turn, visit, Then("stuck", DAY))
+        _leave(turn, visit, Then("stuck", DAY, as_is=True))
     else:
         wait, why = (60.0, NOT_LISTED) if run is None else (pause(visit.visits), None)
         with turn.store.writing(turn.lease) as writer:

@@ -167,6 +167,7 @@ class Turn:
     width: int = 1  # pages of lines that may be under way
     unavailable: int = 0  # runs in a row that the Integrator would not answer for
     is_list_credible: bool = True  # what is not listed in this turn may well be gone
+    delivers: bool = False  # some download of this turn was answered
     undelivered: int = 0  # downloads in a row without an answer
     helpers: Helpers = ALONE
 

@@ -99,6 +99,7 @@ def _export_and_prune(
     other flows nothing goes this time, whatever has grown old meanwhile."""
     plan = room.plan(policies)
     touched = [one.flow_key for one in plan.flows if one.runs or one.lines or one.details]
+    room.keep_from([policy for policy in policies if policy.flow_key not in touched])
     if not touched:
         return plan
     from archiver import export

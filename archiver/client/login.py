@@ -86,7 +86,8 @@ class Login:
             answer = send(token.text, None)
             if answer.status != 401:
                 return answer
-            self._check_fruitless()
+            if token.number == self._token.number:
+                self._check_fruitless()
         answer = send(self._renewed(token).text, None)
         for pause in _PAUSES:
             if answer.status != 401:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast
 
 from psycopg import sql
 
-from archiver.logs import Line, LogType, Run, Status, Step, dump_exact, render
+from archiver.logs import Line, LogType, Run, Status, Step, dump_exact, micros, render
 from archiver.messages import message_of
 from archiver.sheets import text_of
 from archiver.store import days, errors
@@ -140,6 +140,11 @@ class Ledger:
             "SELECT log_id FROM archive.run WHERE flow_key = %(flow_key)s AND log_id = ANY(%(ids)s)", ids=list(log_ids)
         )
         return {row[0] for row in rows}
+
+    def oldest_run(self) -> int | None:
+        """`created` of the oldest run, in microseconds; None where there is none."""
+        oldest = self._one("SELECT min(created) FROM archive.run WHERE flow_key = %(flow_key)s")
+        return None if oldest is None else micros(oldest)
 
     def quarantined(self, hashes: Collection[int]) -> set[int]:
         """Which of these runs, given by the hash of their source, are in quarantine."""

@@ -116,12 +116,22 @@ class Mending(Writer):
             errors.recount(self._cursor, self._flow_key, run_log_id, run_id)
 
 
-# History that could not be had once, for the source listed no further, is asked for again.
+# History that could not be had once, for the source listed no further, is asked for again, unless that was accepted.
 _LIMITS = """
+    WITH gone AS (
+        SELECT concat_ws('/', g.one ->> 'from', g.one ->> 'to', g.one ->> 'reason') AS subject
+        FROM archive.checkpoint c CROSS JOIN LATERAL jsonb_array_elements(c.gaps) AS g(one)
+        WHERE c.flow_key = %(flow_key)s AND starts_with(g.one ->> 'reason', 'depth_limited')
+        EXCEPT
+        SELECT concat_ws('/', g.one ->> 'from', g.one ->> 'to', g.one ->> 'reason')
+        FROM archive.checkpoint c CROSS JOIN LATERAL jsonb_array_elements(c.gaps) AS g(one)
+        JOIN archive.acknowledgement a ON a.flow_key = c.flow_key AND a.gap_id = archive.gap_id(c.flow_key, 'gap',
+            concat_ws('/', g.one ->> 'from', g.one ->> 'to', g.one ->> 'reason'))
+        WHERE c.flow_key = %(flow_key)s
+    )
     UPDATE archive.checkpoint SET source = source - 'deep' - 'depth', gaps = (
         SELECT coalesce(jsonb_agg(one ORDER BY place), '[]')
         FROM jsonb_array_elements(gaps) WITH ORDINALITY AS g(one, place)
-        WHERE NOT starts_with(one ->> 'reason', 'depth_limited'))
-    WHERE flow_key = %(flow_key)s AND EXISTS (
-        SELECT FROM jsonb_array_elements(gaps) AS g(one) WHERE starts_with(one ->> 'reason', 'depth_limited'))
+        WHERE concat_ws('/', one ->> 'from', one ->> 'to', one ->> 'reason') NOT IN (SELECT subject FROM gone))
+    WHERE flow_key = %(flow_key)s AND EXISTS (SELECT FROM gone)
 """

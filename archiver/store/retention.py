@@ -131,6 +131,11 @@ class Retention:
             self._runs(policy, gone[policy.flow_key])
         return done
 
+    def keep_from(self, policies: Sequence[Policy]) -> None:
+        """From now on passes do not look below what is kept; what is there stays."""
+        for policy in policies:
+            self._keep_from(self.cut(policy))
+
     def _waiting(self, policy: Policy) -> int:
         """Runs of which something is old enough to go, but that are not done with."""
         latest = max((one for one in (policy.runs, policy.lines, policy.details) if one is not None), default=None)

@@ -67,6 +67,7 @@ class Visit:
     was_sealed: bool
     error: str | None
     lacks_steps: bool  # it does not show its steps itself, and none are stored
+    is_due: bool  # not only for who is eager
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,8 @@ SELECT log_id, coalesce(filename_uuid, original_filename_uuid) AS run_id, create
     lines_walk AS sweep, visits, extract(epoch FROM now() - first_seen_at)::float8 AS age, source_line_count,
     line_count, sealed_at IS NOT NULL AS was_sealed, error,
     form & %(no_steps)s <> 0 AND NOT EXISTS (SELECT FROM archive.step s
-        WHERE s.flow_key = r.flow_key AND s.run_log_id = r.log_id) AS lacks_steps
+        WHERE s.flow_key = r.flow_key AND s.run_log_id = r.log_id) AS lacks_steps,
+    visit_at <= now() AS is_due
 FROM archive.run r
 WHERE flow_key = %(flow_key)s AND visit_at IS NOT NULL AND archive_state = ANY(%(states)s)
     AND (visit_at <= now() OR (%(eager)s AND archive_state IN ('open', 'stuck', 'pending')))

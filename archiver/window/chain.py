@@ -194,7 +194,7 @@ class Walk:
     def _accept(self, ask: Ask, answer: Answer, stored: Container[int], beyond: Sequence[Mark]) -> Walk:
         """A linked window; `beyond`: its rows past the last shared one, in walking direction."""
         rows, size, start, given = answer.rows, self.size, ask.start, self.given
-        is_capped = answer.limit is not None and len(rows) == answer.limit < ask.limit
+        is_capped = answer.limit is not None and given <= len(rows) == answer.limit < ask.limit
         if answer.limit is not None and is_capped:
             size, start = answer.limit, (ask.page - 1) * answer.limit
         elif given <= len(rows) < min(ask.limit, size):  # perhaps it does; pages of this size it gives for certain
@@ -221,7 +221,7 @@ class Walk:
             return replace(walk, outcome=Outcome.STOPPED)
         if walk.backward:
             return walk._end() if walk.edge == 0 else walk._unless_stuck()
-        return walk._unless_stuck() if is_capped else walk._end_or_go_on(ask, shortest=given)
+        return walk._unless_stuck() if is_capped and not self.count_holds else walk._end_or_go_on(ask, shortest=given)
 
     def _end_or_go_on(self, ask: Ask, *, shortest: int) -> Walk:
         """Does this window end the list? `shortest`: the largest page that came before it.
@@ -267,9 +267,9 @@ class Walk:
     @property
     def _sees_head(self) -> bool:
         """Whether the walk came past rows as new as the last one did, as it does at the newer end of a list. Else that
-        end is elsewhere by now, unless such rows have gone: the whole list tells, and what is newest in it from now on.
+        end may be elsewhere by now, or such rows have gone: enough rows have to show the order anew.
         """
-        return self.head is None or (self.probe.newest or 0) >= self.head - self.lateness
+        return self.head is None or (self.probe.newest or 0) >= self.head - self.lateness or self.probe.enough
 
     def _unless_stuck(self) -> Walk:
         """More rows of one moment than a window can overlap cannot be walked in a chain."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from archiver.window.asks import LARGEST, Ask, Tally
+from archiver.window.asks import FEWEST, LARGEST, Ask, Tally
 
 ROUNDS = 4  # sweeps in a row before the run has to wait
 SIZES = (LARGEST, 89)  # of the pages of one sweep and of the next: their borders meet every 8,900 rows
@@ -87,7 +87,7 @@ class Sweep:
         if not ids:
             return replace(self, ended=True, first=count, last=count)
         size = self.size
-        is_capped = page.limit is not None and len(ids) == page.limit
+        is_capped = page.limit is not None and FEWEST <= len(ids) == page.limit
         if len(ids) > size or (len(ids) < size and (is_capped or (count is not None and count > len(ids)))):
             size = len(ids)  # the source gives pages of its own size
         tally = self.tally + page.tally

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import subprocess
 import sys
@@ -102,3 +104,15 @@ def test_lines_that_have_gone_are_told_of(
 ) -> None:
     show._print_lines({"line_count": count}, [], wanted)
     assert ("not in the archive any more" in capsys.readouterr().out) is said
+
+
+def test_a_lone_carriage_return_stays_within_its_value(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    """Else what stands behind it is a record of its own, and may begin with a formula."""
+    output.write_csv(["a", "b"], [["not found\r=cmd|x", 1], ["two\nlines", 2]])
+    written = capsysbinary.readouterr().out.decode()
+    assert written == 'a,b\n"not found\r=cmd|x",1\n"two\nlines",2\n'
+    assert list(csv.reader(io.StringIO(written, newline=""))) == [
+        ["a", "b"],
+        ["not found\r=cmd|x", "1"],
+        ["two\nlines", "2"],
+    ]

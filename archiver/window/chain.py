@@ -194,8 +194,7 @@ class Walk:
     def _accept(self, ask: Ask, answer: Answer, stored: Container[int], beyond: Sequence[Mark]) -> Walk:
         """A linked window; `beyond`: its rows past the last shared one, in walking direction."""
         rows, size, start, given = answer.rows, self.size, ask.start, self.given
-        is_capped = answer.limit is not None and given <= len(rows) == answer.limit < ask.limit
-        if answer.limit is not None and is_capped:
+        if answer.limit is not None and len(rows) == answer.limit < ask.limit:  # the source caps its pages
             size, start = answer.limit, (ask.page - 1) * answer.limit
         elif given <= len(rows) < min(ask.limit, size):  # perhaps it does; pages of this size it gives for certain
             size = len(rows)
@@ -221,7 +220,7 @@ class Walk:
             return replace(walk, outcome=Outcome.STOPPED)
         if walk.backward:
             return walk._end() if walk.edge == 0 else walk._unless_stuck()
-        return walk._unless_stuck() if is_capped and not self.count_holds else walk._end_or_go_on(ask, shortest=given)
+        return walk._end_or_go_on(ask, shortest=given)
 
     def _end_or_go_on(self, ask: Ask, *, shortest: int) -> Walk:
         """Does this window end the list? `shortest`: the largest page that came before it.

@@ -74,6 +74,13 @@ def erased(bench: Bench, name: str, value: str) -> Found:
     return found
 
 
+def visited_again(bench: Bench) -> None:
+    """A turn in which every run is asked for once more."""
+    with bench.store.engine.begin() as connection:
+        connection.execute(text("UPDATE archive.run SET visit_at = now()"))
+    bench.turn()
+
+
 def test_all_that_has_it_is_found_and_finding_changes_nothing(filled: Bench, database: str) -> None:
     before = everything(database)
     found = Erasure(filled.store.engine, "email", AYSE).find(filled.key)
@@ -113,9 +120,7 @@ def test_what_is_erased_is_gone_and_does_not_come_back(filled: Bench, database: 
 def test_a_run_that_changes_later_stays_masked(filled: Bench, database: str) -> None:
     erased(filled, "triggered_by", AYSE)
     filled.world.update(FLOW, 1, 1, process_count=99)
-    with filled.store.engine.begin() as connection:
-        connection.execute(text("UPDATE archive.run SET visit_at = now()"))
-    filled.turn()
+    visited_again(filled)
     assert filled.all("SELECT process_count, triggered_by FROM archive.run WHERE log_id = 1") == [(99, "[redacted]")]
     assert filled.one("SELECT triggered_by FROM archive.step WHERE log_id = 101") == "[redacted]"
 
@@ -126,9 +131,7 @@ def test_a_field_is_named_as_it_is_spelled(filled: Bench, database: str) -> None
     erased(filled, "customer.email", "a@b")
     assert "a@b" not in everything(database)
     filled.world.update(FLOW, 1, 3, process_count=99)
-    with filled.store.engine.begin() as connection:
-        connection.execute(text("UPDATE archive.run SET visit_at = now()"))
-    filled.turn()
+    visited_again(filled)
     assert filled.one("SELECT process_count FROM archive.run WHERE log_id = 3") == 99
     assert "a@b" not in everything(database)
 
@@ -139,9 +142,7 @@ def test_a_step_that_was_asked_for_by_itself_stays_masked(filled: Bench, databas
     filled.turn()
     erased(filled, "triggered_by", "a@b")
     filled.world.update(FLOW, 2, 301, process_count=99)
-    with filled.store.engine.begin() as connection:
-        connection.execute(text("UPDATE archive.run SET visit_at = now()"))
-    filled.turn()
+    visited_again(filled)
     assert filled.one("SELECT process_count FROM archive.step WHERE log_id = 301") == 99
     assert "a@b" not in everything(database)
 

@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import psycopg
 import pytest
 
 from archiver.postgres import DatabaseInterrupted
-from archiver.store import Store, connect, migrate
-
-
-@pytest.fixture
-def store(database: str) -> Iterator[Store]:
-    engine = connect(database)
-    migrate(engine)
-    store = Store(engine, "test")
-    yield store
-    store.close()
+from archiver.store import Store
 
 
 def months(database: str) -> set[str]:

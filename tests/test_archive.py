@@ -294,6 +294,13 @@ def test_steps_are_not_asked_for_where_runs_show_them_or_nobody_wants_them(bench
     assert bench.all("SELECT log_id FROM archive.step") == [(100,)]
 
 
+def test_a_run_without_an_execution_id_gets_nobodys_steps(bench: Bench) -> None:
+    bench.world.insert(FLOW, 1, without_steps(1) | {"filename_uuid": None, "original_filename_uuid": None})
+    bench.world.insert(FLOW, 2, step_log(100, 7) | {"original_filename_uuid": None})
+    bench.turn()
+    assert bench.one("SELECT count(*) FROM archive.step") == 0
+
+
 def zipped(document: bytes, name: str = "log.json") -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:

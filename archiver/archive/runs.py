@@ -67,9 +67,9 @@ def reread(turn: Turn, visit: Visit) -> Run | None:
 
 def _listed_steps(turn: Turn, visit: Visit) -> list[Step]:
     """The steps of a finished run that does not show them itself: asked for page by page, until nothing new comes."""
-    steps: dict[int, Step] = {}
-    if "sub" not in turn.flow.levels:
+    if "sub" not in turn.flow.levels or visit.run_id is None:
         return []
+    steps: dict[int, Step] = {}
     for number in count(1):
         page = turn.source.list_logs(turn.flow, LogType.SUB, limit=LARGEST, page=number, run_id=visit.run_id)
         listed = [step for step in map(parse_step, page.rows) if step.original_filename_uuid in (None, visit.run_id)]
@@ -136,9 +136,9 @@ def fetch_lines(turn: Turn) -> bool:
 
 
 def _fetch_steps(turn: Turn, visit: Visit) -> None:
-    steps = _listed_steps(turn, visit)
-    with turn.store.writing(turn.lease) as writer:
-        writer.put_steps(steps, (visit.log_id, visit.created))
+    if steps := _listed_steps(turn, visit):
+        with turn.store.writing(turn.lease) as writer:
+            writer.put_steps(steps, (visit.log_id, visit.created))
 
 
 def settle(turn: Turn, visit: Visit) -> None:

@@ -518,3 +518,15 @@ def test_bytes_that_json_forbids_are_kept_as_they_are(value: bytes, read: str) -
     page = parse_page(b'{"results": [{"id": 1, "message": "%s", "price": 1.10}]}' % value)
     assert page.rows == [{"id": 1, "message": read, "price": 1.1}]
     assert render(parse_line(page.rows[0])) == page.rows[0]
+
+
+@pytest.mark.parametrize("value", [-0.0, 1e22])
+def test_a_float_that_jsonb_respells_is_odd_among_long_texts_too(value: float) -> None:
+    """A column of which most are fields and one is a long text, and another one such a number."""
+    rows: list[Row] = [
+        SUB_FLOW | {"id": n, "note": note} for n, note in enumerate([1.5, value, "x" * 300, "y", 2, 3.5])
+    ]
+    read = parse_columns(rows)
+    lines = {line.log_id: line for columns in read.alike for line in map(Line._make, zip(*columns, strict=True))}
+    assert lines | {line.log_id: line for line in read.odd} == {row["id"]: parse_line(row) for row in rows}
+    assert {line.log_id for line in read.odd} == {1, 2}

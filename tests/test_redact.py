@@ -16,6 +16,7 @@ from archiver.redact import (
     fields_with,
     has,
     mask_document,
+    mask_fields,
     mask_page,
     mask_row,
     mentions,
@@ -178,3 +179,10 @@ def test_a_value_may_stand_in_lists_of_lists() -> None:
     assert not has("x", "sku", ["x"])
     assert not fields_with({"sub_flows": [{"sku": "x"}]}, "sku", ["x"])
     assert fields_with({"sku": "x"}, "sku", ["x"])
+
+
+def test_fields_are_masked_by_their_very_names() -> None:
+    row = {"id": 1, "customer.email": "a", "$.x[": [{"customer.email": "b", "customer": {"email": "c"}}]}
+    masked = {"id": 1, "customer.email": MASK, "$.x[": [{"customer.email": MASK, "customer": {"email": "c"}}]}
+    assert mask_fields(row, ["customer.email", "id"]) == masked
+    assert mask_fields(row, []) is row

@@ -90,6 +90,41 @@ def test_what_was_only_recognised_can_be_read_later(rows: list[Row]) -> None:
         assert (one in later.failed) == (one in read.failed)
 
 
+@settings(max_examples=100, deadline=None)
+@given(alike())
+def test_a_page_that_was_read_as_if_it_had_been_recognised(rows: list[Row]) -> None:
+    """However odd its rows are, ids that come as text among them, they can be read later."""
+    body = dump_exact({"results": rows, "count": len(rows)}).encode()
+    read, later = read_page(body, ()), Sheet()
+    if (glance := read.glance()) is None:
+        assert read.sheet.loose or not read.sheet.hashes
+        return
+    assert (glance.listed, glance.runs, glance.sheet.hashes) == (read.listed, read.runs, read.sheet.hashes)
+    assert not glance.sheet.texts
+    glance.sheet.keep(body, ())
+    later.add(glance.sheet)
+    some = [*read.sheet.hashes][::2]
+    later.read(some)
+    assert [line_of(later.texts[one]) for one in some] == [line_of(read.sheet.texts[one]) for one in some]
+    assert later.failed >= read.sheet.failed & set(some)
+
+
+@pytest.mark.parametrize("change", [{"id": "7"}, {"created": None}, {"id": None}])
+def test_odd_lines_of_a_page_that_was_read(change: Row) -> None:
+    """What lacks an id or a time is not recognised; an id that comes as text is."""
+    body = dump_exact(
+        {"results": [line_log(7, 1) | change, *(line_log(number, 1) for number in range(8, 20))]}
+    ).encode()
+    glance = read_page(body, ()).glance()
+    if None in change.values():
+        assert glance is None
+    else:
+        assert glance is not None
+        glance.sheet.keep(body, ())
+        glance.sheet.read([7])
+        assert line_of(glance.sheet.texts[7]).log_id == 7
+
+
 def test_a_page_that_is_like_others_is_not_read_to_be_recognised() -> None:
     page = [line_log(number, 1, sku=f"A-{number}") for number in range(100)]
     seen = glanced(page)

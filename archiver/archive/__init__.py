@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from archiver.archive.files import fetch_details
 from archiver.archive.kinds import recognise
+from archiver.archive.memory import NONE, PageMemory
 from archiver.archive.poll import backfill, poll
 from archiver.archive.runs import each, fetch_lines, follow, settle
 from archiver.archive.turn import Counted, FlowReport, OutOfTime, Source, Turn
@@ -20,7 +21,7 @@ from archiver.errors import ArchiverError, LeaseLost, LoginRefused, PageUnreadab
 from archiver.store import Lease, Store
 from archiver.worker_processes import ALONE, Helpers
 
-__all__ = ["FlowReport", "OutOfTime", "Source", "archive_flow"]
+__all__ = ["FlowReport", "OutOfTime", "PageMemory", "Source", "archive_flow"]
 
 
 def archive_flow(
@@ -31,6 +32,7 @@ def archive_flow(
     *,
     seconds: float = float("inf"),
     helpers: Helpers = ALONE,
+    memory: PageMemory = NONE,
     eager: bool = False,
     next_due: Callable[[], float] | None = None,
     stopping: Callable[[], bool] = lambda: False,
@@ -39,8 +41,8 @@ def archive_flow(
     """One turn of a flow, at most about `seconds` long, under `lease`, which it gives back at its end.
 
     `next_due` is asked at the turn's end for the seconds until the flow is due again (at once where work is left
-    over). `helpers` read pages, where there are many. Errors of the Integrator and of the flow go into the report;
-    those of the database are raised.
+    over). `helpers` read pages, where there are many; `memory` knows those that came before. Errors of the Integrator
+    and of the flow go into the report; those of the database are raised.
     """
     report = FlowReport(flow.name)
     began, counted = time.monotonic(), Counted(source, stopping)
@@ -56,6 +58,7 @@ def archive_flow(
         stopping,
         progress,
         helpers=helpers,
+        memory=memory,
     )
     try:
         _work(turn)

@@ -111,14 +111,19 @@ class _Asked(NamedTuple):
 def read_lines(turn: Turn, visits: Iterable[Visit], then: Then) -> None:
     """Read the lines of these runs until they are proven to be all there, each run from where it was left."""
     source, flow = turn.source, turn.flow
-    helpers = turn.helpers
+    helpers, memory = turn.helpers, turn.memory
     with helpers.used():
 
         def read(body: bytes, rules: tuple[str, ...]) -> ReadPage:
-            return helpers.call(read_page, body, rules)
+            page = helpers.call(read_page, body, rules)
+            memory.keep(body, rules, page)
+            return page
 
         def recognise(body: bytes, rules: tuple[str, ...]) -> ReadPage:
-            page = helpers.call(recognise_page, body, rules)
+            page = memory.find(body, rules)
+            if page is None:
+                page = helpers.call(recognise_page, body, rules)
+                memory.keep(body, rules, page)
             page.sheet.keep(body, rules)
             return page
 

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
+from archiver.archive.memory import NONE, PageMemory
 from archiver.config import Flow
 from archiver.errors import ArchiverError, LoginHeld, SourceUnavailable
 from archiver.logs import LogType, Page
@@ -170,6 +171,7 @@ class Turn:
     delivers: bool = False  # some download of this turn was answered
     undelivered: int = 0  # downloads in a row without an answer
     helpers: Helpers = ALONE
+    memory: PageMemory = NONE
 
     def breathe(self) -> None:
         """Between two steps: raises OutOfTime where the turn has to end here."""

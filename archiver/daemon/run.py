@@ -14,7 +14,7 @@ import structlog
 from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from archiver.archive import archive_flow
+from archiver.archive import PageMemory, archive_flow
 from archiver.client import Client, RequestNote
 from archiver.config import Config, Flow
 from archiver.daemon.alerting import Alerting
@@ -94,6 +94,7 @@ class Daemon:
         self._stop = stop
         self._polled = Polled.of(place.keys, place.clients)
         self._retiring = Retiring()
+        self._memory = PageMemory()
         self._pool = ThreadPoolExecutor(place.config.workers, thread_name_prefix="flow")
         self._lock = threading.Lock()
         self._choosing = threading.Lock()  # one looks at what is due at a time
@@ -280,6 +281,7 @@ class Daemon:
                     self._place.store,
                     lease,
                     helpers=self._place.helpers,
+                    memory=self._memory,
                     seconds=TURN,
                     next_due=lambda: schedule.wait(datetime.now(UTC)),
                     stopping=lambda: self._stop.is_set() or client in self._retiring,

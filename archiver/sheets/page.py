@@ -19,6 +19,13 @@ class ReadPage(NamedTuple):
     listed: Listed
     runs: frozenset[str]
 
+    def glance(self) -> ReadPage | None:
+        """The page as if its lines had only been recognised; None where some of them lack what that takes."""
+        sheet = self.sheet
+        if sheet.loose or not sheet.hashes:
+            return None
+        return self._replace(sheet=Sheet(sheet.ids, sheet.hashes, times=sheet.times, months=sheet.months))
+
 
 def read_page(body: bytes, rules: tuple[str, ...]) -> ReadPage:
     """Lines, read; `rules`: of a flow's `redact`. Raises PageUnreadable."""

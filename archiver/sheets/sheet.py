@@ -58,12 +58,10 @@ class Sheet:
         if not self.unread:
             return
         unread = set(wanted) - self.texts.keys()
-        rows: dict[int, Row] = {}
         for ids, body, rules in self.unread:
             if not unread.isdisjoint(ids):
-                rows |= {row["id"]: row for row in page_of(body, rules).rows if row["id"] in unread}
-        if rows:
-            self.add(sheet_of(list(rows.values())))
+                rows = page_of(body, rules).rows
+                self.add(sheet_of([row for row in rows if type(row["id"]) is not int or row["id"] in unread]))
 
     def settle(self, run_id: str, created: str) -> None:
         """Loose lines become lines of this run: what they lack is taken from it. Those without an id stay loose."""

@@ -41,30 +41,40 @@ def archive_flow(
     """One turn of a flow, at most about `seconds` long, under `lease`, which it gives back at its end.
 
     `next_due` is asked at the turn's end for the seconds until the flow is due again (at once where work is left
-    over). `helpers` read pages, where there are many; `memory` knows those that came before. Errors of the Integrator
-    and of the flow go into the report; those of the database are raised.
+    over). `helpers` read pages, where there are many; `memory` knows those that came before. Errors go into the
+    report, the database's too: raised are only those for which the pass cannot be written down.
     """
     report = FlowReport(flow.name)
     began, counted = time.monotonic(), Counted(source, stopping)
     turn = Turn(
-        flow,
-        lease.flow_key,
-        lease,
-        counted,
-        store,
-        report,
-        eager,
-        began + seconds,
-        stopping,
-        progress,
+        flow=flow,
+        lease=lease,
+        source=counted,
+        store=store,
+        report=report,
+        eager=eager,
+        deadline=began + seconds,
+        stopping=stopping,
+        progress=progress,
         helpers=helpers,
         memory=memory,
     )
+    if _attempt(turn):
+        next_due = next_due and _at_once
+    report.seconds, report.requests = time.monotonic() - began, counted.requests
+    broken_off = not report.done and stopping()
+    store.end_pass(lease, _pass_row(report), next_due=next_due and next_due(), broken_off=broken_off)
+    return report
+
+
+def _attempt(turn: Turn) -> bool:
+    """Work, and put into the report what came of it; answers whether the time ran out."""
+    report = turn.report
     try:
         _work(turn)
         report.done = True
     except OutOfTime:
-        next_due = next_due and _at_once
+        return True
     except LeaseLost:
         report.notes.append("another process took the flow over")
     except ArchiverError as exc:
@@ -73,10 +83,7 @@ def archive_flow(
     except Exception as exc:  # noqa: BLE001 - one flow's crash must not sink the others; the caller logs it
         report.errors.append(f"internal error: {type(exc).__name__}; this is a bug in the archiver")
         report.crash = exc
-    report.seconds, report.requests = time.monotonic() - began, counted.requests
-    broken_off = not report.done and stopping()
-    store.end_pass(lease, _pass_row(report), next_due=next_due and next_due(), broken_off=broken_off)
-    return report
+    return False
 
 
 def _work(turn: Turn) -> None:

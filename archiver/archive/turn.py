@@ -154,7 +154,6 @@ class Turn:
     """The right to work on a flow for a while. `eager` ignores pauses between tries, as `sync` does."""
 
     flow: Flow
-    flow_key: int
     lease: Lease
     source: Counted
     store: Store
@@ -172,6 +171,10 @@ class Turn:
     undelivered: int = 0  # downloads in a row without an answer
     helpers: Helpers = ALONE
     memory: PageMemory = NONE
+
+    @property
+    def flow_key(self) -> int:
+        return self.lease.flow_key
 
     def breathe(self) -> None:
         """Between two steps: raises OutOfTime where the turn has to end here."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from archiver.alerts import Rounds
 from archiver.archive import FlowReport, archive_flow
@@ -22,7 +22,7 @@ def sync(
 ) -> list[FlowReport]:
     """A turn without end for each flow, several at a time; pauses between tries are ignored, leases are waited for.
 
-    Raises the database's errors; what goes wrong with one flow is in its report.
+    Raises the database's errors, once all turns have ended; what goes wrong with one flow is in its report.
     """
 
     def turn(flow: Flow) -> FlowReport | None:
@@ -45,15 +45,20 @@ def sync(
 
     with ThreadPoolExecutor(place.config.workers, thread_name_prefix="flow") as pool:
         turns = [pool.submit(turn, flow) for flow in flows]
-        reports: list[FlowReport] = []
-        failure: ArchiverError | None = None
-        for one in turns:
-            try:
-                report = one.result()
-            except ArchiverError as exc:
-                failure = exc
-            else:
-                reports += [report] if report is not None else []
+        return _reports(turns)
+
+
+def _reports(turns: Iterable[Future[FlowReport | None]]) -> list[FlowReport]:
+    """What all turns did that had a lease. Waits for each of them, before it raises the last error."""
+    reports: list[FlowReport] = []
+    failure: ArchiverError | None = None
+    for one in turns:
+        try:
+            report = one.result()
+        except ArchiverError as exc:
+            failure = exc
+        else:
+            reports += [report] if report is not None else []
     if failure is not None:
         raise failure
     return reports

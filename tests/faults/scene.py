@@ -94,7 +94,7 @@ class Scene(Bench):
         assert lease is not None
         report = FlowReport(self.flow.name)
         counted = Counted(self.client, lambda: False)
-        turn = Turn(replace(self.flow, **changes), self.key, lease, counted, self.store, report, eager=True)
+        turn = Turn(replace(self.flow, **changes), lease, counted, self.store, report, eager=True)
         try:
             poll(turn)
             while backfill(turn):

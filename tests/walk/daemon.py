@@ -165,7 +165,7 @@ class Life:
                 free = text("UPDATE archive.checkpoint SET lease_until = NULL WHERE flow_key = :key")
                 connection.execute(free, {"key": self.key})
             lease = store.leases.claim(self.key)
-        return Turn(self.flow, self.key, lease, self.wire, store, FlowReport(self.flow.name))
+        return Turn(self.flow, lease, self.wire, store, FlowReport(self.flow.name))
 
     def turn(self) -> FlowReport:
         """One daemon's turn: poll, then history, until nothing is left, it is killed, or it has lost its lease."""

@@ -18,7 +18,7 @@ it reads, passes into Postgres as it is, and is how log types 2 and 3 spell it. 
 1970 as a string.
 """
 
-from archiver.logs.alike import Columns, Glimpse, Lines, field_names, glimpse, parse_columns, parse_lines
+from archiver.logs.alike import Columns, Glimpse, field_names, glimpse, parse_columns
 from archiver.logs.exact import dump_exact, load_exact
 from archiver.logs.pages import Page, parse_page
 from archiver.logs.parse import parse_line, parse_run, parse_step, render
@@ -32,7 +32,6 @@ __all__ = [
     "Columns",
     "Glimpse",
     "Line",
-    "Lines",
     "LogType",
     "Page",
     "Row",
@@ -50,7 +49,6 @@ __all__ = [
     "of_postgres",
     "parse_columns",
     "parse_line",
-    "parse_lines",
     "parse_page",
     "parse_run",
     "parse_step",

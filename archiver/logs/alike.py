@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from functools import partial
 from hashlib import blake2b
 from itertools import compress
 from typing import Any, NamedTuple
@@ -37,20 +36,12 @@ _ALWAYS = frozenset({"created", "original_filename_uuid"})  # null in one of the
 _UUIDS = frozenset({"original_filename_uuid", "filename_uuid"})
 
 Column = Sequence[Any]
-_line: Callable[[Iterable[Any]], Line] = partial(tuple.__new__, Line)  # what Line._make does, less a look at the length
 
 
 class Same(tuple[Any, ...]):
     """A column that has one value in all rows, which need be looked at only once."""
 
     __slots__ = ()
-
-
-class Lines(NamedTuple):
-    """Lines in the order of their rows, and the names of the fields that they have beside the columns."""
-
-    lines: list[Line]
-    names: set[str]
 
 
 class Columns(NamedTuple):
@@ -87,25 +78,9 @@ def glimpse(rows: Sequence[Row]) -> Glimpse | None:
     return Glimpse(ids, created, hashes_of(sources))
 
 
-def parse_lines(rows: Sequence[Row]) -> Lines:
-    """Read line logs, each as `parse_line` reads it."""
-    names: set[str] = set()
-    lines: list[Line | None] = [None] * len(rows)
-    for places in _alike(rows):
-        columns, odd = _read([rows[place] for place in places], names)
-        for place, line in zip(places, map(_line, zip(*columns, strict=True)), strict=bool(columns)):
-            lines[place] = line
-        for place in odd:
-            lines[places[place]] = None
-    odd_places = [place for place, line in enumerate(lines) if line is None]
-    for place in odd_places:
-        lines[place] = parse_line(rows[place])
-    read = [line for line in lines if line is not None]
-    return Lines(read, names | field_names(read[place] for place in odd_places))
-
-
 def parse_columns(rows: Sequence[Row]) -> Columns:
-    """Read line logs, each as `parse_line` reads it, and leave them as columns where that can be."""
+    """Read line logs, each as `parse_line` reads it, and leave them as columns where that can be. Raises
+    PageUnreadable where values are nested some hundreds deep."""
     names: set[str] = set()
     found: list[Sequence[Column]] = []
     odd_places = set(range(len(rows)))

@@ -18,6 +18,8 @@ from archiver.logs.rows import Row
 class Page:
     """One answer of `/logs`: its rows as they came, and what it says of itself.
 
+    `count`: rows over all pages; `limit`: rows that a page may have. None where the source does not say so, or not as
+    a natural number.
     `signpost` is the HTTP `Date` of the answer less the time that the request took: no row that the Integrator had
     accepted by then can be missing from the list for a reason of timing other than lateness.
     """

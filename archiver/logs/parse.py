@@ -42,7 +42,10 @@ _NONE = type(None)
 
 
 def parse_run(row: Row) -> Run:
-    """Read a main log. A step that cannot be read as one stays in `extra`, with the whole `sub_flows`."""
+    """Read a main log. A step that cannot be read as one stays in `extra`, with the whole `sub_flows`.
+
+    Raises PageUnreadable where values are nested some hundreds deep.
+    """
     columns, misfits, source = _columns(row, times.milliseconds)
     others = {name: value for name, value in row.items() if name not in _KNOWN} | misfits
     listed = others.pop("sub_flows", _ABSENT)
@@ -59,14 +62,15 @@ def parse_run(row: Row) -> Run:
 
 
 def parse_step(row: Row, position: int | None = None) -> Step:
-    """Read a sub flow log."""
+    """Read a sub flow log. `position`: its place in the `sub_flows` of its run, if it was there. Raises as `parse_run`
+    does."""
     columns, misfits, source = _columns(row, times.iso)
     others = {name: value for name, value in row.items() if name not in _KNOWN} | misfits
     return Step._make((*columns, source_hash(source), pack(others), position))
 
 
 def parse_line(row: Row) -> Line:
-    """Read a line log."""
+    """Read a line log. Raises PageUnreadable where values are nested some hundreds deep."""
     columns, misfits, source = _columns(row, times.iso)
     fields: Row = {}
     rest = misfits

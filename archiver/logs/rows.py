@@ -9,18 +9,24 @@ Row = dict[str, Any]
 
 
 class LogType(IntEnum):
+    """`log_type`, as the vendor's page on the Logs API numbers it."""
+
     MAIN = 1
     SUB = 2
     LINE = 3
 
 
 class State(IntEnum):
+    """`state`, as the vendor's page numbers it. Other numbers may come: in a row it is any int."""
+
     STARTED = 1
     IN_PROGRESS = 2
     FINISHED = 3
 
 
 class Status(IntEnum):
+    """`status`, as the vendor's page numbers it; EMPTY is a run that found nothing to do. Other numbers may come."""
+
     IN_PROGRESS = 1
     SUCCESS = 2
     FAILED = 3

@@ -84,10 +84,5 @@ def _truth(value: bytes) -> bool:
 
 
 _READERS: dict[type, Callable[[bytes], Any]] = {int: int, bool: _truth, str: _text}
-_READ: tuple[Callable[[bytes], Any], ...] = (
-    *(_READERS[kind] for kind in TYPES),
-    int,
-    int,
-    _text,
-    _text,
-)  # and of form, src_hash, fields and rest
+# TYPES for log_id to row_num; then form, src_hash, fields, rest.
+_READ: tuple[Callable[[bytes], Any], ...] = (*(_READERS[kind] for kind in TYPES), int, int, _text, _text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import methodcaller
 from typing import NamedTuple
 
 from archiver.logs import Row
@@ -41,12 +40,5 @@ def recognise_page(body: bytes, rules: tuple[str, ...]) -> ReadPage:
     return ReadPage(sheet, Listed.of(sheet.ids, page.count, page.limit), _runs(page.rows))
 
 
-_run_of = methodcaller("get", "original_filename_uuid")
-
-
 def _runs(rows: Sequence[Row]) -> frozenset[str]:
-    try:
-        named = set(map(_run_of, rows))
-    except TypeError:  # lists and objects are no names
-        named = {run for run in map(_run_of, rows) if isinstance(run, str)}
-    return frozenset([run for run in named if isinstance(run, str)])
+    return frozenset(run for row in rows if isinstance(run := row.get("original_filename_uuid"), str))

@@ -29,12 +29,12 @@ class Sheet:
     unread: list[tuple[list[int], bytes, tuple[str, ...]]] = field(default_factory=list)  # of the others
     failed: set[int] = field(default_factory=set)  # of those that were read
     loose: list[Line] = field(default_factory=list)  # without an id, a time or a run of their own
-    times: list[str] = field(default_factory=list)  # the oldest and the newest `created`
+    times: list[str] = field(default_factory=list)  # bounds of `created`, two for each page added
     months: set[str] = field(default_factory=set)  # `2026-11`
     names: set[str] = field(default_factory=set)  # of the fields beside the columns, of those that were read
 
     def add(self, other: Sheet) -> None:
-        """Take in what was listed later: of lines that are in both, that holds."""
+        """Take in a sheet that was listed later: where both have a line, the later one wins."""
         for one in self.hashes.keys() & other.hashes.keys():
             self.texts.pop(one, None)
             self.failed.discard(one)
@@ -96,6 +96,7 @@ class Sheet:
                 (self.failed.add if status == Status.FAILED else self.failed.discard)(one)
 
     def add_times(self, created: Collection[str]) -> None:
+        """Note the bounds and the months of these `created` (canonical text, at least one)."""
         self.times += (min(created), max(created))
         self.months |= {time[:7] for time in created}
 

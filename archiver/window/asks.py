@@ -22,10 +22,12 @@ class Ask(NamedTuple):
 
     @property
     def start(self) -> int:
+        """Index of the first row, from 0."""
         return self.limit * (self.page - 1)
 
     @property
     def end(self) -> int:
+        """Index behind the last row."""
         return self.limit * self.page
 
 
@@ -63,14 +65,15 @@ class Tally:
     sum: int = 0
 
     def add(self, ids: Iterable[int]) -> Tally:
+        """With these ids; one that is in it already counts once more."""
         hashes = [blake2b(b"%d" % one, digest_size=8).digest() for one in ids]
         total = self.sum + sum(struct.unpack(f">{len(hashes)}Q", b"".join(hashes)))
         return Tally(self.number + len(hashes), total % 2**64)
 
     def __add__(self, other: Tally) -> Tally:
-        """Of ids that are in one of the two."""
+        """Of the ids of both; one that is in both counts twice."""
         return Tally(self.number + other.number, (self.sum + other.sum) % 2**64)
 
     def __sub__(self, other: Tally) -> Tally:
-        """Without ids that are in it."""
+        """Without `other`'s ids, all of which have to be in it."""
         return Tally(self.number - other.number, (self.sum - other.sum) % 2**64)

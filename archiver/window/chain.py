@@ -395,6 +395,7 @@ class Walk:
 
     @property
     def certified(self) -> bool:
+        """Whether every row created from F (without one, from the floor) up to `settled` was seen."""
         return self.outcome in (Outcome.STOPPED, Outcome.ENDED)
 
     @property

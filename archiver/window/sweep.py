@@ -30,6 +30,7 @@ class Listed:
 
     @classmethod
     def of(cls, ids: Sequence[int], count: int | None, limit: int | None = None) -> Listed:
+        """A page by its ids, one for each row, doubles included."""
         return cls(ids, count, Tally().add(dict.fromkeys(ids)), limit)
 
 
@@ -111,10 +112,12 @@ class Sweep:
         return self.rounds >= ROUNDS
 
     def to_json(self) -> dict[str, Any]:
+        """The sweep as JSON writes it down."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> Sweep:
+        """The sweep that `to_json` wrote down."""
         before = state["before"]
         read = {
             "tail": tuple(state["tail"]),

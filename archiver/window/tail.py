@@ -32,6 +32,7 @@ class Tail:
     empty: bool = False
 
     def ask(self) -> Ask:
+        """The next page to look at."""
         if self.guess:
             # The page size that leaves most rows for the last page, and never none or all.
             size = max(sizes(self.largest), key=lambda size: (self.guess or 0) % size)
@@ -41,6 +42,7 @@ class Tail:
         return Ask(self.size, max(1, (self.low + self.high) // 2))
 
     def take(self, ask: Ask, answer: Answer) -> Tail:
+        """Go on with the answer to `ask`."""
         length = len(answer.rows)
         tail = replace(self, guess=None, tries=self.tries + 1, given=max(self.given, length))
         if ask.limit != self.size:
@@ -64,4 +66,5 @@ class Tail:
 
     @property
     def hopeless(self) -> bool:
+        """Whether TRIES pages did not find the end."""
         return self.tries >= TRIES

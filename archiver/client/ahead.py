@@ -15,7 +15,7 @@ from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from archiver.client.channel import Answer, Meanwhile, nothing
+from archiver.client.channel import Meanwhile, Response, nothing
 
 T = TypeVar("T")
 
@@ -28,21 +28,21 @@ class AskAgain(Exception):
 class _Task(Generic[T]):
     """One request. What is logged of it names the pass that it belongs to, so that it keeps its caller's context."""
 
-    fetch: Callable[[Meanwhile], Answer]
-    read: Callable[[Answer], T]
+    fetch: Callable[[Meanwhile], Response]
+    read: Callable[[Response], T]
     future: Future[T] = field(default_factory=Future)
     context: Context = field(default_factory=copy_context)
 
-    def answer(self, meanwhile: Meanwhile) -> Answer | None:
-        """None where there is none: the future has the reason."""
+    def answer(self, meanwhile: Meanwhile) -> Response | None:
+        """Fetch the answer; None where there is none: the future has the reason."""
         try:
             return self.context.run(self.fetch, meanwhile)
         except BaseException as exc:  # noqa: BLE001 - it comes where the answer would have come
             self._fail(exc)
             return None
 
-    def take(self, answer: Answer) -> bool:
-        """Whether that was all."""
+    def take(self, answer: Response) -> bool:
+        """Read the answer; False where it has to be fetched again."""
         try:
             self.future.set_result(self.context.run(self.read, answer))
         except AskAgain:
@@ -68,7 +68,7 @@ class Ahead:
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(threads, "client-pages")
 
-    def begin(self, fetch: Callable[[Meanwhile], Answer], read: Callable[[Answer], T]) -> Future[T] | None:
+    def begin(self, fetch: Callable[[Meanwhile], Response], read: Callable[[Response], T]) -> Future[T] | None:
         """Fetch an answer and read it; None once this is closed. Where `read` raises AskAgain, both are done again.
 
         `fetch` is given what its thread has to do meanwhile: calling it at the first wait, once or more, is enough.
@@ -133,9 +133,9 @@ class Ahead:
 class _Unread:
     """An answer that is still to be read."""
 
-    def __init__(self, ahead: Ahead, task: _Task[object], answer: Answer) -> None:
+    def __init__(self, ahead: Ahead, task: _Task[object], answer: Response) -> None:
         self._ahead = ahead
-        self._left: tuple[_Task[object], Answer] | None = (task, answer)
+        self._left: tuple[_Task[object], Response] | None = (task, answer)
 
     def __call__(self) -> None:
         left, self._left = self._left, None

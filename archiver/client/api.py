@@ -14,7 +14,7 @@ from typing import NamedTuple, Self, TypeVar
 from urllib.parse import quote_plus
 
 from archiver.client.ahead import Ahead, AskAgain
-from archiver.client.channel import Answer, Ask, Channel, Meanwhile, nothing
+from archiver.client.channel import Channel, Meanwhile, Request, Response, nothing
 from archiver.client.login import Login, LoginHold, is_token
 from archiver.client.pace import READING
 from archiver.client.wire import RequestNote, Share, Wire
@@ -152,7 +152,7 @@ class Client:
         answer = self._get("/logs/download", flow, query, DOWNLOAD_CAP, self._stop)
         return None if answer.status == 404 else Download(answer.body, answer.too_large)
 
-    def _begin(self, fetch: Callable[[Meanwhile], Answer], read: Callable[[Answer], T]) -> Future[T]:
+    def _begin(self, fetch: Callable[[Meanwhile], Response], read: Callable[[Response], T]) -> Future[T]:
         with self._lock:
             if self._ahead is None and not self._wire.closed:
                 self._ahead = Ahead(self.connections)
@@ -163,18 +163,18 @@ class Client:
 
     def _listing(
         self, flow: Flow, query: Query, stop: threading.Event, read: Read[T]
-    ) -> tuple[Callable[[Meanwhile], Answer], Callable[[Answer], T]]:
+    ) -> tuple[Callable[[Meanwhile], Response], Callable[[Response], T]]:
         """How a page is fetched, and how it is read: that raises AskAgain a few times where it cannot be."""
         asked = 0
 
-        def fetch(meanwhile: Meanwhile) -> Answer:
+        def fetch(meanwhile: Meanwhile) -> Response:
             nonlocal asked
             if asked:
                 self._wire.pause(0.25 * 2**asked, stop, meanwhile)
             asked += 1
             return self._get("/logs", flow, query, PAGE_CAP, stop, meanwhile=meanwhile)
 
-        def page(answer: Answer) -> T:
+        def page(answer: Response) -> T:
             try:
                 return read(_body(answer), flow.redact)
             except PageUnreadable as exc:
@@ -186,7 +186,7 @@ class Client:
 
     def _get(
         self, path: str, flow: Flow, query: Query, cap: int, stop: threading.Event, *, meanwhile: Meanwhile = nothing
-    ) -> Answer:
+    ) -> Response:
         """The answer, 200 or 404, with whichever spelling of the project parameter the Integrator takes."""
         known = self._spelling.get(path)
         for spelling in (known,) if known else _SPELLINGS[path]:
@@ -207,17 +207,17 @@ class Client:
             f"(flow id {flow.flow_id}, project id {flow.project_id}): {said or 'no reason given'}"
         )
 
-    def _send(self, path: str, query: Query, cap: int, stop: threading.Event, meanwhile: Meanwhile) -> Answer:
+    def _send(self, path: str, query: Query, cap: int, stop: threading.Event, meanwhile: Meanwhile) -> Response:
         text = "&".join(f"{name}={_quoted(str(value))}" for name, value in query.items())
 
-        def send(token: str, channel: Channel | None) -> Answer:
-            ask = Ask("GET", path, text, {"Authorization": "Bearer " + token}, stop, cap, None, meanwhile)
-            return self._wire.ask(ask, READING, channel, paid=channel is not None)
+        def send(token: str, channel: Channel | None) -> Response:
+            request = Request("GET", path, text, {"Authorization": "Bearer " + token}, stop, cap, None, meanwhile)
+            return self._wire.ask(request, READING, channel, paid=channel is not None)
 
         return self._login.authorised(send)
 
 
-def _body(answer: Answer) -> bytes:
+def _body(answer: Response) -> bytes:
     if answer.too_large:
         raise PageUnreadable(f"a page of more than {PAGE_CAP:,} bytes; it was not read")
     return _EMPTY if answer.status == 404 else answer.body
@@ -233,7 +233,7 @@ def _query(flow: Flow, log_type: LogType, limit: int, page: int, run_id: str | N
 _quoted = lru_cache(maxsize=256)(quote_plus)  # the same ids, page after page
 
 
-def _signpost(answer: Answer) -> datetime | None:
+def _signpost(answer: Response) -> datetime | None:
     try:
         return _date(answer.headers.get("Date", "")) - timedelta(seconds=answer.seconds)
     except (ValueError, TypeError, OverflowError):

@@ -37,9 +37,9 @@ def nothing() -> None:
     """What most threads have to do meanwhile."""
 
 
-class Ask(NamedTuple):
-    """A request. `cap`: decoded bytes that are read of its answer; `stop`: the caller wants it no more; `meanwhile`:
-    what is done at the first wait, or not at all where there is none."""
+class Request(NamedTuple):
+    """A request. `cap`: decoded bytes read of its answer, where that is 200. `stop`: set once the caller no longer
+    wants it. `meanwhile`: called at the first wait, perhaps at later ones too."""
 
     method: str
     path: str
@@ -51,7 +51,7 @@ class Ask(NamedTuple):
     meanwhile: Meanwhile = nothing
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """An answer, read to its end. At most so many `seconds` went by from before sending until its headers were here."""
 
     status: int
@@ -80,14 +80,14 @@ class Channel:
         adapter = _Adapter(pool_connections=1, pool_maxsize=1)
         self._pool, self._prefix, self._headers = adapter.route(integrator, self._plug)
 
-    def exchange(self, ask: Ask) -> Answer:
+    def exchange(self, request: Request) -> Response:
         """Try once. Raises Overdue, or whatever urllib3 raises."""
         self.besides = 0.0
         self._plug.start()
         self._deadline = time.monotonic() + self._seconds
         self._watchdog.watch(self._plug, self._deadline)
         try:
-            answer = self._exchange(ask)
+            answer = self._exchange(request)
         except (HTTPError, OSError) as exc:
             if self._plug.pulled or isinstance(exc, ReadTimeoutError | TimeoutError):
                 raise Overdue from None
@@ -109,24 +109,24 @@ class Channel:
         self._pool.close()
         self._plug.unplug()
 
-    def _exchange(self, ask: Ask) -> Answer:
+    def _exchange(self, request: Request) -> Response:
         self._answered = False
-        target = f"{self._prefix}{ask.path}?{ask.query}" if ask.query else self._prefix + ask.path
-        headers = self._headers | ask.headers
-        kept = self._plug.kept() if ask.method == "GET" else None
-        request = None if kept is None else quick.request(self._plug.host, target, headers)
+        target = f"{self._prefix}{request.path}?{request.query}" if request.query else self._prefix + request.path
+        headers = self._headers | request.headers
+        kept = self._plug.kept() if request.method == "GET" else None
+        written = None if kept is None else quick.request(self._plug.host, target, headers)
         started = time.monotonic()
-        if kept is not None and request is not None:
+        if kept is not None and written is not None:
             status, said, content = quick.get(
-                kept, request, lambda status: _cap(ask, status), self._heard, partial(self._besides, ask)
+                kept, written, lambda status: _cap(request, status), self._heard, partial(self._besides, request)
             )
-            return Answer(status, said, content or b"", self._heard_at - started, content is None)
-        self._besides(ask)
+            return Response(status, said, content or b"", self._heard_at - started, content is None)
+        self._besides(request)
         started = time.monotonic()
         response = self._pool.urlopen(
-            ask.method,
+            request.method,
             target,
-            body=ask.body,
+            body=request.body,
             headers=headers,
             retries=False,
             redirect=False,
@@ -135,16 +135,16 @@ class Channel:
             preload_content=False,
         )
         self._heard()
-        content = read(response, _cap(ask, response.status))
-        return Answer(response.status, response.headers, content or b"", self._heard_at - started, content is None)
+        content = read(response, _cap(request, response.status))
+        return Response(response.status, response.headers, content or b"", self._heard_at - started, content is None)
 
-    def _besides(self, ask: Ask) -> None:
+    def _besides(self, request: Request) -> None:
         """What is done besides does not count for the deadline."""
-        if ask.meanwhile is nothing:
+        if request.meanwhile is nothing:
             return
         began = time.monotonic()
         self._watchdog.done(self._plug)
-        ask.meanwhile()
+        request.meanwhile()
         self.besides += time.monotonic() - began
         self._watchdog.watch(self._plug, self._deadline + self.besides)
 
@@ -152,8 +152,8 @@ class Channel:
         self._heard_at, self._answered = time.monotonic(), True
 
 
-def _cap(ask: Ask, status: int) -> int:
-    return ask.cap if status == 200 else SMALL
+def _cap(request: Request, status: int) -> int:
+    return request.cap if status == 200 else SMALL
 
 
 class _Adapter(HTTPAdapter):
@@ -172,7 +172,7 @@ class _Adapter(HTTPAdapter):
             # Their text may hold the proxy's password.
             setting = f"integrators.{integrator.name}"
             raise ConfigError([f"{setting}: base_url, proxy or ca_file cannot be used"]) from None
-        pool.ConnectionCls = partial(_Secure if pool.scheme == "https" else _Plain, plug=plug)
+        pool.ConnectionCls = partial(_Secure if pool.scheme == "https" else _Plugged, plug=plug)
         headers = {"User-Agent": "archiver", "Accept": "*/*", "Accept-Encoding": ENCODING}
         proxy = select_proxy(url, proxies)
         if proxy and url.lower().startswith("http:"):  # such a proxy wants the whole URL, and no tunnel
@@ -186,7 +186,9 @@ def _proxies(integrator: Integrator) -> dict[str, str]:
     return {"all": integrator.proxy} if integrator.proxy else {}
 
 
-class _Plain(HTTPConnection):
+class _Plugged(HTTPConnection):
+    """A connection that a plug can end, and that tells it the `Host` of its requests."""
+
     def __init__(self, *args: Any, plug: Plug, **options: Any) -> None:
         super().__init__(*args, **options)
         self._plug = plug
@@ -202,20 +204,8 @@ class _Plain(HTTPConnection):
         super().putheader(header, *values)
 
 
-class _Secure(HTTPSConnection):
-    def __init__(self, *args: Any, plug: Plug, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._plug = plug
-
-    def _new_conn(self) -> socket.socket:
-        made = super()._new_conn()
-        self._plug.insert(made, self)
-        return made
-
-    def putheader(self, header: Any, *values: Any) -> None:
-        if header == "Host":
-            self._plug.host = _host(values[0])
-        super().putheader(header, *values)
+class _Secure(_Plugged, HTTPSConnection):
+    """The same over TLS."""
 
 
 def _host(value: str | bytes) -> str:

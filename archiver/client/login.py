@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 from urllib.parse import urlencode
 
-from archiver.client.channel import SMALL, Answer, Ask, Channel
+from archiver.client.channel import SMALL, Channel, Request, Response
 from archiver.client.pace import LOGGING_IN
 from archiver.client.wire import Wire
 from archiver.client.words import server_words
@@ -26,7 +26,7 @@ FRUITLESS = 30.0  # seconds without logins after fresh tokens were refused
 _FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 # Sends a request with a token; on the channel that is held and paid for, where one is given.
-Send = Callable[[str, Channel | None], Answer]
+Send = Callable[[str, Channel | None], Response]
 
 
 class LoginHold(Protocol):
@@ -77,7 +77,7 @@ class Login:
         self._held_until = 0.0
         self._fruitless_until = 0.0
 
-    def authorised(self, send: Send) -> Answer:
+    def authorised(self, send: Send) -> Response:
         """The answer to a request that is sent with a token that holds. Raises LoginRefused, SourceUnavailable."""
         if self._fixed is not None:
             return self._with_fixed(self._fixed, send)
@@ -125,7 +125,7 @@ class Login:
                 self._token = Token(self._log_in(None), refused.number + 1)
             return self._token
 
-    def _alone(self, send: Send) -> Answer:
+    def _alone(self, send: Send) -> Response:
         with self._turn(), self._wire.channel() as channel:
             self._check_fruitless()
             self._wire.pay(self._stop)  # for the request, so that the token need not wait for it
@@ -159,12 +159,12 @@ class Login:
         self._hold.accept(self._credentials())
         return text
 
-    def _request(self) -> Ask:
+    def _request(self) -> Request:
         password = self._integrator.password
         form = {"username": self._integrator.username, "password": password and password.get_secret_value()}
-        return Ask("POST", PATH, "", _FORM, self._stop, SMALL, urlencode(form).encode())
+        return Request("POST", PATH, "", _FORM, self._stop, SMALL, urlencode(form).encode())
 
-    def _token_in(self, answer: Answer) -> str:
+    def _token_in(self, answer: Response) -> str:
         """The token, where the answer can be one: a page of HTML with status 200 is a fault, and passes."""
         if 300 <= answer.status < 400:
             raise self._wire.unavailable(
@@ -175,7 +175,7 @@ class Login:
             raise self._wire.unavailable(f"{PATH} answered {answer.status} without a token", answer.status)
         return text
 
-    def _with_fixed(self, text: str, send: Send) -> Answer:
+    def _with_fixed(self, text: str, send: Send) -> Response:
         if time.monotonic() < self._held_until or not self._cleared:
             self._check_hold()
         answer = send(text, None)

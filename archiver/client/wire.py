@@ -15,7 +15,7 @@ from urllib3 import HTTPResponse
 from urllib3.exceptions import HTTPError
 
 from archiver.client import words
-from archiver.client.channel import Answer, Ask, Channel, Meanwhile, Overdue, nothing
+from archiver.client.channel import Channel, Meanwhile, Overdue, Request, Response, nothing
 from archiver.client.deadline import Watchdog
 from archiver.client.pace import LONGEST_PAUSE, LONGEST_REST, Patience, Rate, is_passing, retry_after
 from archiver.config import Integrator
@@ -47,7 +47,7 @@ class RequestNote(NamedTuple):
 class _Call:
     """A request with what was spent on it so far."""
 
-    ask: Ask
+    request: Request
     patience: Patience
     attempts: int = 0
     seconds: float = 0.0  # on the wire, pauses not counted
@@ -81,14 +81,16 @@ class Wire:
     def closed(self) -> bool:
         return self._closing.is_set()
 
-    def ask(self, ask: Ask, patience: Patience, channel: Channel | None = None, *, paid: bool = False) -> Answer:
+    def ask(
+        self, request: Request, patience: Patience, channel: Channel | None = None, *, paid: bool = False
+    ) -> Response:
         """The answer to a request, whatever its status, unless that is 429 or 5xx to the end.
 
         `channel` is one that the caller holds already, `paid` says that `pay` was called for the first try. A try has
         `timeout` seconds; none is begun, and none ended by its deadline is repeated, after that much time on the wire.
         Raises SourceUnavailable.
         """
-        call = _Call(ask, patience)
+        call = _Call(request, patience)
         while True:
             answer, exc = None, None
             try:
@@ -204,36 +206,38 @@ class Wire:
         for channel in idle:
             channel.close()
 
-    def _try(self, call: _Call, channel: Channel | None, paid: bool) -> Answer:
-        with nullcontext(channel) if channel else self.channel(call.ask.meanwhile) as mine:
+    def _try(self, call: _Call, channel: Channel | None, paid: bool) -> Response:
+        with nullcontext(channel) if channel else self.channel(call.request.meanwhile) as mine:
             if not paid:
-                self.pay(call.ask.stop, call.ask.meanwhile)
+                self.pay(call.request.stop, call.request.meanwhile)
             try:
                 return self._exchange(call, mine)
             except HTTPError as exc:
                 if not mine.was_stale(exc):
                     raise
-            self.pay(call.ask.stop, call.ask.meanwhile)
+            self.pay(call.request.stop, call.request.meanwhile)
             return self._exchange(call, mine)
 
-    def _exchange(self, call: _Call, channel: Channel) -> Answer:
-        ask = call.ask
+    def _exchange(self, call: _Call, channel: Channel) -> Response:
+        request = call.request
         call.attempts += 1
         with self._change:
             self.requests += 1
         started = time.monotonic()
         answer = None
         try:
-            answer = channel.exchange(ask)
+            answer = channel.exchange(request)
         finally:
             seconds = time.monotonic() - started - channel.besides
             call.seconds += seconds
             if self._on_request is not None:
                 status, size = (answer.status, len(answer.body)) if answer else (None, 0)
-                self._on_request(RequestNote(ask.method, ask.path, status, seconds, size, call.attempts, ask.query))
+                self._on_request(
+                    RequestNote(request.method, request.path, status, seconds, size, call.attempts, request.query)
+                )
         return answer
 
-    def _before_another(self, call: _Call, answer: Answer | None, exc: Exception | None) -> None:
+    def _before_another(self, call: _Call, answer: Response | None, exc: Exception | None) -> None:
         """Wait for the next try of a request that failed, or raise where there shall be none."""
         asked, response = 0.0, None
         if answer is not None:
@@ -245,18 +249,18 @@ class Wire:
         if asked > LONGEST_PAUSE or late or (exc is not None and words.is_hopeless(exc)):
             raise self._given_up(call, answer, exc, asked)
         try:
-            call.patience = call.patience.increment(call.ask.method, call.ask.path, response, exc)
+            call.patience = call.patience.increment(call.request.method, call.request.path, response, exc)
         except HTTPError:
             raise self._given_up(call, answer, exc, asked) from None
-        self.pause(asked + call.patience.get_backoff_time(), call.ask.stop, call.ask.meanwhile)
+        self.pause(asked + call.patience.get_backoff_time(), call.request.stop, call.request.meanwhile)
 
-    def _given_up(self, call: _Call, answer: Answer | None, exc: Exception | None, asked: float) -> SourceUnavailable:
+    def _given_up(self, call: _Call, answer: Response | None, exc: Exception | None, asked: float) -> SourceUnavailable:
         if exc is not None:
             return SourceUnavailable(words.fault(exc, self._integrator))
         status = answer.status if answer else None
         pause = f", and asked for a pause of {asked:,.0f} s" if asked else ""
         tries = f" {call.attempts} times" if call.attempts > 1 else ""
-        return self.unavailable(f"{call.ask.path} answered {status}{tries}{pause}", status)
+        return self.unavailable(f"{call.request.path} answered {status}{tries}{pause}", status)
 
     def _overdue(self) -> SourceUnavailable:
         if self.closed:

@@ -45,7 +45,7 @@ _STEP = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PathStep:
     """One step of a path: a key, a place in a list, or (None) any of either; `deep`: at any depth below."""
 
     key: str | int | None
@@ -57,7 +57,7 @@ class Rule:
     """A rule as it was written, and its steps."""
 
     text: str
-    steps: tuple[Step, ...]
+    steps: tuple[PathStep, ...]
 
 
 def rule(text: str) -> Rule:
@@ -69,8 +69,8 @@ def rule(text: str) -> Rule:
             raise ValueError(f"is a path without its beginning; write $.{text}")
         if text in NEEDED:
             raise ValueError("is a field that the archiver cannot do without; name others")
-        return Rule(text, (Step(text, deep=True),))
-    steps: list[Step] = []
+        return Rule(text, (PathStep(text, deep=True),))
+    steps: list[PathStep] = []
     place = 1
     while place < len(text):
         match = _STEP.match(text, place)
@@ -85,12 +85,12 @@ def rule(text: str) -> Rule:
     return Rule(text, tuple(steps))
 
 
-def _step(match: re.Match[str]) -> Step:
+def _step(match: re.Match[str]) -> PathStep:
     found = match.groupdict()
     if found["index"] is not None:
-        return Step(int(found["index"]))
+        return PathStep(int(found["index"]))
     name = found["deep_name"] or found["name"] or found["single"] or found["double"]
-    return Step(name, deep=found["deep"] is not None)
+    return PathStep(name, deep=found["deep"] is not None)
 
 
 @lru_cache(maxsize=256)
@@ -137,8 +137,8 @@ def mask_row(row: Row, texts: tuple[str, ...]) -> Row:
 
 
 def mask_fields(row: Row, names: Iterable[str]) -> Row:
-    """The same for the fields of these names, at any depth, whatever characters are in a name."""
-    return _masked(row, [Rule(name, (Step(name, deep=True),)) for name in names])
+    """A row with the fields of these names masked, at any depth; a name is taken as it is, never as a path."""
+    return _masked(row, [Rule(name, (PathStep(name, deep=True),)) for name in names])
 
 
 def _masked(row: Row, rules: Sequence[Rule]) -> Row:
@@ -199,8 +199,8 @@ def has(value: Any, field: str, words: Sequence[Any]) -> bool:
     return any(_is_one(item, words) for item in _fields(value, field))
 
 
-def fields_with(row: Row, field: str, words: Sequence[Any]) -> bool:
-    """The same for the fields of a row itself, without those of its sub flows."""
+def row_has(row: Row, field: str, words: Sequence[Any]) -> bool:
+    """Whether a row has one of the values in this field, at any depth, its sub flows left out."""
     return has({key: item for key, item in row.items() if key != "sub_flows"}, field, words)
 
 

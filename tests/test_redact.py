@@ -13,13 +13,13 @@ from archiver.logs import Page, parse_line, parse_run, render
 from archiver.redact import (
     MASK,
     NEEDED,
-    fields_with,
     has,
     mask_document,
     mask_fields,
     mask_page,
     mask_row,
     mentions,
+    row_has,
     rule,
     spellings,
 )
@@ -177,8 +177,8 @@ def test_a_value_may_stand_in_lists_of_lists() -> None:
     assert has({"a": [{"sku": [["x"], 1]}]}, "sku", ["x"])
     assert not has({"a": [{"sku": [["y"], 1]}]}, "sku", ["x"])
     assert not has("x", "sku", ["x"])
-    assert not fields_with({"sub_flows": [{"sku": "x"}]}, "sku", ["x"])
-    assert fields_with({"sku": "x"}, "sku", ["x"])
+    assert not row_has({"sub_flows": [{"sku": "x"}]}, "sku", ["x"])
+    assert row_has({"sku": "x"}, "sku", ["x"])
 
 
 def test_fields_are_masked_by_their_very_names() -> None:

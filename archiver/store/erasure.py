@@ -21,7 +21,7 @@ from archiver.detail import contents
 from archiver.errors import OperatorError
 from archiver.logs import FIELDS, dump_exact, load_exact
 from archiver.logs.exact import pack, unpack
-from archiver.redact import MASK, fields_with, has, mask_fields, mentions, spellings
+from archiver.redact import MASK, has, mask_fields, mentions, row_has, spellings
 from archiver.store import errors
 from archiver.store.engine import translated
 from archiver.store.errors import LINE, RUN, STEP, TABLES, Hit
@@ -108,7 +108,7 @@ class Erasure:
         return list({(log_id, created) for log_id, created, rest in rows if rest is None or self._holds(rest)})
 
     def _holds(self, packed: str) -> bool:
-        return fields_with(unpack(packed), self._name, self._words)
+        return row_has(unpack(packed), self._name, self._words)
 
     def _logs(self, cursor: psycopg.Cursor[Any], flow_key: int, table: str) -> list[int]:
         rows = self._select(

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from archiver.errors import OperatorError
 from archiver.logs import FIELDS, load_exact
+from archiver.logs.exact import holdable
 from archiver.queries.names import STATES, STATUSES
 
 SHORT = 200  # characters of the longest text in `fields`: archiver.logs.parse.FIELD_LENGTH
@@ -123,7 +124,7 @@ class Criterion:
 
     def _beside(self, name: str, bind: Bind) -> Iterator[str]:
         """In `fields` and `rest`."""
-        if not _holdable(name):
+        if not holdable(name):
             return
         wire = _VIEW.get(name, name)
         for form in self._forms():
@@ -139,7 +140,7 @@ class Criterion:
         if self.field == "is_failed" and value in ("1", "0", "true", "false"):
             yield f"(l.status IS NOT DISTINCT FROM 3) = {bind.add(value in ('1', 'true'))}::boolean"
         elif wire in _TEXTS:
-            if _holdable(value):
+            if holdable(value):
                 yield f"l.{wire} = {bind.add(value)}::text"
         elif wire in _BOOLEANS:
             if value in ("true", "false"):
@@ -160,7 +161,7 @@ class Criterion:
 
     def _forms(self) -> Iterator[Form]:
         """What VALUE may stand for, of that which jsonb can hold."""
-        if _holdable(self.value):
+        if holdable(self.value):
             yield Form(json.dumps(self.value), len(self.value) > SHORT)
         if self.value in _WORDS:
             yield Form(self.value)
@@ -176,7 +177,7 @@ class Criterion:
     @property
     def is_indexable(self) -> bool:
         """Whether the text of the field's btree tells all forms of the value: null has none."""
-        return self.field is not None and self.value != "null" and len(self.value) <= SHORT and _holdable(self.value)
+        return self.field is not None and self.value != "null" and len(self.value) <= SHORT and holdable(self.value)
 
     def _texts(self) -> list[str]:
         """What `->>` makes of the forms: of floats with whole values `7.0`, of others all their digits."""
@@ -220,8 +221,3 @@ def exact_number(text: str) -> Decimal | None:
         return Decimal(text)
     except InvalidOperation:
         return None
-
-
-def _holdable(text: str) -> bool:
-    """Whether Postgres can hold a text: no NUL, no lone surrogate."""
-    return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Set
 from datetime import datetime
-from typing import Any, NamedTuple, cast
-
-from psycopg import sql
+from typing import Any, NamedTuple
 
 from archiver.logs import LogType, Run, Step, canonical, parse_run, parse_step, render
 from archiver.redact import mask_fields
-from archiver.store.rows import Cursor
+from archiver.store.rows import Cursor, execute
 
 Masks = Mapping[tuple[LogType, int], tuple[str, ...] | None]  # None: the log has gone
 
@@ -29,6 +27,7 @@ class Bar(NamedTuple):
 
     @classmethod
     def of(cls, flow_key: int, kept_from: datetime | None, pruned: bool, tombstones: int) -> Bar:
+        """From the columns of `archive.checkpoint`, and the flow's key."""
         return cls(flow_key, None if kept_from is None else canonical(kept_from), pruned, tombstones)
 
     def runs(self, cursor: Cursor, runs: Mapping[int, Run], known: Collection[int]) -> dict[int, Run]:
@@ -64,24 +63,19 @@ class Bar(NamedTuple):
         return {log_id for (_, log_id), masked in erased.items() if masked is None}
 
     def _lines_went(self, cursor: Cursor, run_log_id: int) -> bool:
-        row = cursor.execute(
-            cast(
-                "sql.SQL",
-                "SELECT FROM archive.run"
-                " WHERE flow_key = %(flow_key)s AND log_id = %(id)s AND lines_pruned IS NOT NULL",
-            ),
+        row = execute(
+            cursor,
+            "SELECT FROM archive.run WHERE flow_key = %(flow_key)s AND log_id = %(id)s AND lines_pruned IS NOT NULL",
             {"flow_key": self.flow_key, "id": run_log_id},
         ).fetchone()
         return row is not None
 
     def _masks(self, cursor: Cursor, log_type: LogType, ids: Collection[int]) -> Masks:
         """The fields that are masked in those of these logs that have a tombstone."""
-        rows = cursor.execute(
-            cast(
-                "sql.SQL",
-                "SELECT log_id, masked FROM archive.tombstone"
-                " WHERE flow_key = %(flow_key)s AND log_type = %(type)s AND log_id = ANY(%(ids)s)",
-            ),
+        rows = execute(
+            cursor,
+            "SELECT log_id, masked FROM archive.tombstone"
+            " WHERE flow_key = %(flow_key)s AND log_type = %(type)s AND log_id = ANY(%(ids)s)",
             {"flow_key": self.flow_key, "type": int(log_type), "ids": list(ids)},
         ).fetchall()
         return {(log_type, log_id): None if masked is None else tuple(masked) for log_id, masked in rows}

@@ -11,21 +11,20 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
-import psycopg
-from psycopg import sql
 from sqlalchemy import Engine, text
 
 from archiver.detail import contents
 from archiver.errors import OperatorError
 from archiver.logs import FIELDS, dump_exact, load_exact
-from archiver.logs.exact import pack, unpack
+from archiver.logs.exact import holdable, pack, unpack
 from archiver.redact import MASK, has, mask_fields, mentions, row_has, spellings
 from archiver.store import errors
 from archiver.store.engine import translated
 from archiver.store.errors import LINE, RUN, STEP, TABLES, Hit
 from archiver.store.ledger import Ledger
+from archiver.store.rows import Cursor, cursor_of, execute
 
 BATCH = 1000  # logs that are erased in one transaction
 REASON = "erased at a person's request"
@@ -60,7 +59,7 @@ class Erasure:
             raise CannotErase("write what is to be erased as FIELD=VALUE, as in email=ayse@example.com")
         if name in FIELDS and name not in COLUMNS:
             raise CannotErase(f"{name} says nothing of a person: the archiver needs it to follow its runs")
-        if "\0" in name + value or any("\ud800" <= char <= "\udfff" for char in name + value):
+        if not holdable(name + value):
             raise CannotErase("a field and its value have to be text that UTF-8 can hold, without NUL")
         self._engine = engine
         self._name = name
@@ -79,22 +78,20 @@ class Erasure:
         """What there is to erase in a flow. Looks through the whole flow where no index helps."""
         found = Found(flow_key)
         with translated(), self._engine.begin() as connection:
-            cursor = cast("psycopg.Cursor[Any]", connection.connection.cursor())
+            cursor = cursor_of(connection)
             found.lines = self._lines(cursor, flow_key)
             found.runs, found.steps = (self._logs(cursor, flow_key, table) for table in ("run", "step"))
             found.details = self._details(cursor, flow_key, [log_id for log_id, _ in found.lines])
             found.quarantined = self._quarantined(cursor, flow_key)
         return found
 
-    def _select(self, cursor: psycopg.Cursor[Any], statement: str, flow_key: int, **bind: Any) -> list[tuple[Any, ...]]:
-        return cursor.execute(
-            cast("sql.SQL", statement), {**self._bind, "flow_key": flow_key, "mask": MASK, **bind}
-        ).fetchall()
+    def _select(self, cursor: Cursor, statement: str, flow_key: int, **bind: Any) -> list[tuple[Any, ...]]:
+        return execute(cursor, statement, {**self._bind, "flow_key": flow_key, "mask": MASK, **bind}).fetchall()
 
     def _column(self) -> str:
         return f"{self._name} = %(value)s" if self._name in COLUMNS else "false"
 
-    def _lines(self, cursor: psycopg.Cursor[Any], flow_key: int) -> list[tuple[int, Any]]:
+    def _lines(self, cursor: Cursor, flow_key: int) -> list[tuple[int, Any]]:
         rows = self._select(
             cursor,
             "SELECT log_id, created, NULL FROM archive.line WHERE flow_key = %(flow_key)s"
@@ -110,7 +107,7 @@ class Erasure:
     def _holds(self, packed: str) -> bool:
         return row_has(unpack(packed), self._name, self._words)
 
-    def _logs(self, cursor: psycopg.Cursor[Any], flow_key: int, table: str) -> list[int]:
+    def _logs(self, cursor: Cursor, flow_key: int, table: str) -> list[int]:
         rows = self._select(
             cursor,
             f"SELECT log_id, CASE WHEN extra ? '$json' AND NOT ({self._column()}) IS TRUE THEN extra::text END"
@@ -120,7 +117,7 @@ class Erasure:
         )
         return [log_id for log_id, extra in rows if extra is None or self._holds(extra)]
 
-    def _details(self, cursor: psycopg.Cursor[Any], flow_key: int, lines: Sequence[int]) -> list[tuple[int, int]]:
+    def _details(self, cursor: Cursor, flow_key: int, lines: Sequence[int]) -> list[tuple[int, int]]:
         """Files whose document has it, that nobody can read but that mention it, and those of lines that go."""
         rows = self._select(
             cursor,
@@ -136,7 +133,7 @@ class Erasure:
             (kind, log_id) for kind, log_id, sure in rows if sure or self._mentioned(cursor, flow_key, kind, log_id)
         ]
 
-    def _mentioned(self, cursor: psycopg.Cursor[Any], flow_key: int, log_type: int, log_id: int) -> bool:
+    def _mentioned(self, cursor: Cursor, flow_key: int, log_type: int, log_id: int) -> bool:
         ((body, form),) = self._select(
             cursor,
             "SELECT body, body_form FROM archive.detail"
@@ -147,7 +144,7 @@ class Erasure:
         )
         return any(mentions(content, self._value) for content in contents(bytes(body), form))
 
-    def _quarantined(self, cursor: psycopg.Cursor[Any], flow_key: int) -> list[tuple[int, int]]:
+    def _quarantined(self, cursor: Cursor, flow_key: int) -> list[tuple[int, int]]:
         rows = self._select(
             cursor,
             "SELECT log_type, src_hash, source FROM archive.quarantine WHERE flow_key = %(flow_key)s",
@@ -185,7 +182,7 @@ class Erasure:
                 text("SELECT FROM archive.checkpoint WHERE flow_key = :flow_key FOR NO KEY UPDATE"),
                 {"flow_key": flow_key},
             )
-            rows = _Rows(cast("psycopg.Cursor[Any]", connection.connection.cursor()), flow_key)
+            rows = _Rows(cursor_of(connection), flow_key)
             yield rows
             rows.execute(
                 "UPDATE archive.checkpoint c SET tombstones ="
@@ -252,13 +249,13 @@ class Erasure:
 class _Rows:
     """One transaction on a flow, under its lock."""
 
-    def __init__(self, cursor: psycopg.Cursor[Any], flow_key: int) -> None:
+    def __init__(self, cursor: Cursor, flow_key: int) -> None:
         self.cursor = cursor
         self.flow_key = flow_key
         self.ledger = Ledger(cursor, flow_key)
 
-    def execute(self, statement: str, **bind: Any) -> psycopg.Cursor[Any]:
-        return self.cursor.execute(cast("sql.SQL", statement), {"flow_key": self.flow_key, **bind})
+    def execute(self, statement: str, **bind: Any) -> Cursor:
+        return execute(self.cursor, statement, {"flow_key": self.flow_key, **bind})
 
     def bury(self, log_type: int, ids: Sequence[int], masked: Sequence[str] | None) -> None:
         """Tombstones: `masked` None where the log has gone, the names of fields where it stays without them."""

@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 
 from psycopg import sql
 
-from archiver.logs import Status
+from archiver.logs import LogType, Status
 from archiver.messages import CLASSES_VERSION, VERSION, message_of, recognise, sample
 from archiver.store.rows import Cursor
 
-LINE, STEP, RUN = 3, 2, 1  # log types
+LINE, STEP, RUN = LogType.LINE, LogType.SUB, LogType.MAIN
 
 
 class Hit(NamedTuple):
@@ -37,10 +37,10 @@ class Hit(NamedTuple):
 
 
 # The name of a log's run must follow from the log alone, so that it is the same when the log leaves its kind.
-TABLES = {RUN: "run", STEP: "step", LINE: "line"}
+TABLES: dict[int, str] = {RUN: "run", STEP: "step", LINE: "line"}
 # Times as text that sorts as it reads.
 MOMENT = "to_char(created AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"+00:00\"')"
-RUN_ID = {
+RUN_ID: dict[int, str] = {
     RUN: "coalesce(filename_uuid, original_filename_uuid, log_id::text)",
     STEP: "coalesce(original_filename_uuid, run_log_id::text)",
     LINE: "coalesce(original_filename_uuid, '')",
@@ -127,7 +127,7 @@ _MEND = sql.SQL("""
         template = CASE WHEN %(log_id)s::bigint IS NULL THEN '' ELSE template END
     WHERE flow_key = %(flow_key)s AND fingerprint = %(key)s
 """)
-BESIDE = {RUN: "extra::text", STEP: "extra::text", LINE: "fields::text, rest::text"}
+BESIDE: dict[int, str] = {RUN: "extra::text", STEP: "extra::text", LINE: "fields::text, rest::text"}
 
 
 def move(cursor: Cursor, flow_key: int, gone: Sequence[Hit], come: Sequence[Hit]) -> None:

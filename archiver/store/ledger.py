@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from typing import Any, NamedTuple, cast
 
-from psycopg import sql
-
 from archiver.logs import Line, LogType, Run, Status, Step, dump_exact, micros, render
 from archiver.messages import message_of
 from archiver.sheets import text_of
@@ -25,6 +23,7 @@ from archiver.store.rows import (
     Cursor,
     Put,
     Row,
+    execute,
     rank,
     run_tuple,
     step_tuple,
@@ -122,7 +121,7 @@ class Ledger:
         self._bar = Bar(flow_key)
 
     def _run(self, statement: str, **bind: Any) -> Cursor:
-        return self._cursor.execute(cast("sql.SQL", statement), self._flow | bind)
+        return execute(self._cursor, statement, self._flow | bind)
 
     def _one(self, statement: str, **bind: Any) -> Any:
         row = self._run(statement, **bind).fetchone()

@@ -93,9 +93,9 @@ class Mending(Writer):
         """What is counted of a run: its lines (unless some went on purpose, and their counts are history), its day, its
         kinds of errors."""
         found = self._run(
-            "SELECT to_char(created AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"+00:00\"'),"
-            " coalesce(filename_uuid, original_filename_uuid), lines_pruned IS NULL AND NOT EXISTS ("
-            " SELECT FROM archive.tombstone t WHERE t.flow_key = r.flow_key AND t.log_type = 3)"
+            f"SELECT {errors.MOMENT}, coalesce(filename_uuid, original_filename_uuid),"
+            " lines_pruned IS NULL AND NOT EXISTS (SELECT FROM archive.tombstone t"
+            " WHERE t.flow_key = r.flow_key AND t.log_type = 3)"
             " FROM archive.run r WHERE flow_key = %(flow_key)s AND log_id = %(id)s",
             id=run_log_id,
         ).fetchone()

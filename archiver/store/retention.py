@@ -15,13 +15,13 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 import psycopg
-from psycopg import sql
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Engine, text
 
 from archiver.logs import canonical, micros
 from archiver.store.engine import translated
 from archiver.store.outdated import COUNTS, CUT, DONE, OLD, OLD_LINES, RUN_ID, WAITING, Gone, Policy, Pruned
-from archiver.store.partitions import MONTHS
+from archiver.store.partitions import MONTHS, after
+from archiver.store.rows import Cursor, cursor_of, execute
 
 RUNS = 200  # whose lines or files go together
 ROWS = 10_000  # deleted in one transaction
@@ -76,7 +76,7 @@ class Retention:
         self._progress = progress
 
     @contextmanager
-    def _transaction(self, flow_key: int | None = None) -> Iterator[psycopg.Cursor[Any]]:
+    def _transaction(self, flow_key: int | None = None) -> Iterator[Cursor]:
         """A transaction in which no pass writes to the flow; None: to any."""
         with translated(), self._engine.begin() as connection:
             which = "" if flow_key is None else " WHERE flow_key = :flow_key"
@@ -84,11 +84,11 @@ class Retention:
                 text(f"SELECT FROM archive.checkpoint{which} ORDER BY flow_key FOR NO KEY UPDATE"),
                 {} if flow_key is None else {"flow_key": flow_key},
             )
-            yield _cursor(connection)
+            yield cursor_of(connection)
 
     def _one(self, statement: str, **bind: Any) -> Any:
         with translated(), self._engine.begin() as connection:
-            row = _run(_cursor(connection), statement, bind).fetchone()
+            row = execute(cursor_of(connection), statement, bind).fetchone()
             return row[0] if row else None
 
     def cut(self, policy: Policy) -> Policy:
@@ -152,7 +152,7 @@ class Retention:
                 "text": canonical(policy.runs),
                 "micros": micros(policy.runs),
             }
-            _run(cursor, _KEEP_FROM, bind)
+            execute(cursor, _KEEP_FROM, bind)
 
     # --- whole months of lines ---
 
@@ -162,7 +162,7 @@ class Retention:
         if latest is None:
             return []
         with translated(), self._engine.begin() as connection:
-            names = [row[0] for row in _run(_cursor(connection), MONTHS, {})]
+            names = [row[0] for row in execute(cursor_of(connection), MONTHS)]
         return [name for name in names if _end(name) <= f"{latest:%Y-%m-%dT%H:%M}"]
 
     def _held(self, name: str, cuts: Sequence[Policy]) -> bool:
@@ -175,15 +175,15 @@ class Retention:
         counts: list[tuple[int, int]] = []
         try:
             with self._transaction() as cursor:
-                if _run(cursor, _HELD.format(name=name), _arrays(cuts)).fetchall() != [(False,)]:
+                if execute(cursor, _HELD.format(name=name), _arrays(cuts)).fetchall() != [(False,)]:
                     return
-                _run(cursor, f"SET LOCAL lock_timeout = '{PATIENCE}'", {})
-                counts = _run(cursor, f"SELECT flow_key, count(*) FROM archive.{name} GROUP BY 1", {}).fetchall()
-                _run(cursor, _MARK_DROPPED.format(name=name), {})
+                execute(cursor, f"SET LOCAL lock_timeout = '{PATIENCE}'")
+                counts = execute(cursor, f"SELECT flow_key, count(*) FROM archive.{name} GROUP BY 1").fetchall()
+                execute(cursor, _MARK_DROPPED.format(name=name))
                 for flow_key, _ in counts:
-                    _run(cursor, _NOTE, {"flow_key": flow_key, "view": "line", "end": f"{_end(name)}+00"})
+                    execute(cursor, _NOTE, {"flow_key": flow_key, "view": "line", "end": f"{_end(name)}+00"})
                 try:
-                    _run(cursor, f"DROP TABLE archive.{name}", {})
+                    execute(cursor, f"DROP TABLE archive.{name}")
                 except psycopg.errors.LockNotAvailable as exc:
                     raise _Busy from exc
         except _Busy:
@@ -207,7 +207,7 @@ class Retention:
             with self._transaction(policy.flow_key) as cursor:
                 bind = {"flow_key": policy.flow_key, "ids": [log_id for log_id, _ in runs]}
                 # Lines in quarantine are lines: they go, and still count as accounted for.
-                _run(
+                execute(
                     cursor,
                     "WITH gone AS (DELETE FROM archive.quarantine WHERE flow_key = %(flow_key)s AND log_type = 3"
                     " AND run_log_id = ANY(%(ids)s) RETURNING run_log_id)"
@@ -216,12 +216,12 @@ class Retention:
                     " WHERE r.flow_key = %(flow_key)s AND r.log_id = g.run_log_id",
                     bind,
                 )
-                _run(cursor, _finish("lines_pruned"), bind)
+                execute(cursor, _finish("lines_pruned"), bind)
 
     def _delete_lines(self, flow_key: int, run_ids: Sequence[str]) -> int:
         """Up to ROWS lines of these runs, by their places: no partition but theirs is looked at."""
         with self._transaction(flow_key) as cursor:
-            places = _run(
+            places = execute(
                 cursor,
                 "SELECT tableoid::regclass::text, array_agg(ctid::text), max(created) FROM ("
                 "SELECT tableoid, ctid, created FROM archive.line"
@@ -229,7 +229,7 @@ class Retention:
                 {"flow_key": flow_key, "ids": list(run_ids), "most": ROWS},
             ).fetchall()
             for table, some, _ in places:
-                _run(cursor, f"DELETE FROM {table} WHERE ctid = ANY(%(some)s::tid[])", {"some": some})
+                execute(cursor, f"DELETE FROM {table} WHERE ctid = ANY(%(some)s::tid[])", {"some": some})
             if places:
                 _note(cursor, flow_key, "line", max(newest for *_, newest in places))
         return sum(len(some) for _, some, _ in places)
@@ -243,11 +243,11 @@ class Retention:
                 gone.details += count
                 self._progress(gone)
             with self._transaction(policy.flow_key) as cursor:
-                _run(cursor, _finish("details_pruned"), bind)
+                execute(cursor, _finish("details_pruned"), bind)
 
     def _delete_details(self, flow_key: int, bind: dict[str, Any]) -> int:
         with self._transaction(flow_key) as cursor:
-            found = _run(
+            found = execute(
                 cursor,
                 "DELETE FROM archive.detail WHERE ctid = ANY(ARRAY(SELECT ctid FROM archive.detail"
                 " WHERE flow_key = %(flow_key)s AND run_log_id = ANY(%(ids)s) LIMIT %(most)s)) RETURNING run_created",
@@ -263,7 +263,7 @@ class Retention:
         while True:
             bind = {"flow_key": flow_key, "before": before, "time": after[0], "id": after[1], "most": RUNS}
             with self._transaction(flow_key) as cursor:
-                runs = _run(
+                runs = execute(
                     cursor,
                     f"UPDATE archive.run u SET {mark} = false FROM (SELECT r.log_id, r.created, {RUN_ID} AS run_id"
                     f" FROM archive.run r WHERE {which} AND r.{mark} IS NOT TRUE"
@@ -282,7 +282,7 @@ class Retention:
         while policy.runs is not None:
             with self._transaction(policy.flow_key) as cursor:
                 bind: dict[str, Any] = {"flow_key": policy.flow_key, "before": policy.runs, "most": ROWS // 10}
-                runs = _run(
+                runs = execute(
                     cursor,
                     "DELETE FROM archive.run WHERE flow_key = %(flow_key)s AND log_id = ANY(ARRAY("
                     f" SELECT r.log_id FROM archive.run r WHERE {OLD_LINES} AND r.lines_pruned AND r.details_pruned"
@@ -292,13 +292,13 @@ class Retention:
                 if not runs:
                     return
                 bind = {"flow_key": policy.flow_key, "ids": [log_id for log_id, _ in runs]}
-                steps = _run(
+                steps = execute(
                     cursor,
                     "DELETE FROM archive.step WHERE flow_key = %(flow_key)s AND run_log_id = ANY(%(ids)s)"
                     " RETURNING created",
                     bind,
                 ).fetchall()
-                _run(
+                execute(
                     cursor,
                     "DELETE FROM archive.quarantine WHERE flow_key = %(flow_key)s AND run_log_id = ANY(%(ids)s)",
                     bind,
@@ -315,14 +315,6 @@ class _Busy(Exception):
     """Readers hold on to a partition."""
 
 
-def _cursor(connection: Connection) -> psycopg.Cursor[Any]:
-    return cast("psycopg.Cursor[Any]", connection.connection.cursor())
-
-
-def _run(cursor: psycopg.Cursor[Any], statement: str, bind: dict[str, Any]) -> psycopg.Cursor[Any]:
-    return cursor.execute(cast("sql.SQL", statement), bind or None)
-
-
 def _arrays(cuts: Sequence[Policy]) -> dict[str, Any]:
     with_lines = [policy for policy in cuts if policy.lines is not None]
     return {"keys": [one.flow_key for one in with_lines], "cuts": [one.lines for one in with_lines]}
@@ -330,16 +322,15 @@ def _arrays(cuts: Sequence[Policy]) -> dict[str, Any]:
 
 def _end(name: str) -> str:
     """When the month of a partition ends, as text that sorts: `line_202612` ends at 2027-01-01T00:00."""
-    year, number = int(name[5:9]), int(name[9:11])
-    return f"{year + number // 12:04}-{number % 12 + 1:02}-01T00:00"
+    return f"{after(f'{name[5:9]}-{name[9:11]}')}-01T00:00"
 
 
 def _finish(mark: str) -> str:
     return f"UPDATE archive.run SET {mark} = true WHERE flow_key = %(flow_key)s AND log_id = ANY(%(ids)s)"
 
 
-def _note(cursor: psycopg.Cursor[Any], flow_key: int, view: str, newest: datetime) -> None:
-    _run(
+def _note(cursor: Cursor, flow_key: int, view: str, newest: datetime) -> None:
+    execute(
         cursor,
         _NOTE.replace("%(end)s", "%(end)s::timestamptz + interval '1 microsecond'"),
         {"flow_key": flow_key, "view": view, "end": newest},

@@ -9,14 +9,16 @@ quarantine with the reason.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import psycopg
 from psycopg import sql
+from sqlalchemy import Connection
 
 from archiver.logs import Line, Run, State, Step
 
 Cursor = psycopg.Cursor[Any]
+Bind = Mapping[str, Any]
 Row = tuple[Any, ...]
 Rows = Sequence[tuple[int, bytes]]
 
@@ -32,6 +34,16 @@ TOGETHER = 150  # rows that are handed to libpq at once: some 100 kB
 _RANK = "CASE WHEN {0}.state = 3 THEN 32767 ELSE coalesce({0}.state, 0) END"
 # Writers of one flow are in turn anyway (the fence); this holds also for a page that was read long ago.
 _NEVER_BACK = f"{_RANK.format('excluded')} >= {_RANK.format('stored')}"
+
+
+def cursor_of(connection: Connection) -> Cursor:
+    """The driver's own cursor on a connection, for COPY and for statements with `%(name)s`."""
+    return cast("Cursor", connection.connection.cursor())
+
+
+def execute(cursor: Cursor, statement: str, bind: Bind | None = None) -> Cursor:
+    """Run a text of ours, never of anybody else's; without `bind`, a `%` in it stands for itself."""
+    return cursor.execute(cast("sql.SQL", statement), bind)
 
 
 def rank(state: int | None) -> int:
@@ -59,6 +71,7 @@ class Target(NamedTuple):
     guard: str
 
     def statement(self) -> sql.SQL:
+        """INSERT … SELECT from the staging table; an older state never overwrites a newer one."""
         columns = ", ".join((*self.columns, KEY))
         updates = ", ".join(f"{one} = excluded.{one}" for one in (*self.columns, KEY) if one not in self.key)
         return sql.SQL(

@@ -17,6 +17,7 @@ from psycopg import sql
 from sqlalchemy import Engine, text
 
 from archiver.logs import FIELDS
+from archiver.logs.exact import holdable
 from archiver.schema import search_index
 from archiver.store.engine import translated
 from archiver.store.partitions import MONTHS
@@ -54,7 +55,7 @@ def build(engine: Engine, fields: Iterable[str], *, stopping: Callable[[], bool]
     Can take minutes on a large archive. Nothing is done while another process does it. Raises where there is no
     database; an index that cannot be built is told in the answer, and the next call tries again.
     """
-    wanted = [field for field in dict.fromkeys(fields) if field not in FIELDS and _can_be_named(field)]
+    wanted = [field for field in dict.fromkeys(fields) if field not in FIELDS and holdable(field)]
     built = Built([], {})
     if not wanted:
         return built
@@ -154,7 +155,3 @@ class _Builder:
             self._built.failed[what] = f"{type(exc).__name__} (SQLSTATE {exc.sqlstate})"
             return False
         return True
-
-
-def _can_be_named(field: str) -> bool:
-    return "\0" not in field and not any("\ud800" <= char <= "\udfff" for char in field)

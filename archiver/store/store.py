@@ -22,6 +22,7 @@ from archiver.store.hold import LoginHold
 from archiver.store.leases import Lease, Leases
 from archiver.store.mending import Mending
 from archiver.store.partitions import Partitions
+from archiver.store.rows import cursor_of
 from archiver.store.shares import Shares
 from archiver.store.writer import Writer
 from archiver.window import Interval
@@ -67,7 +68,7 @@ class Visit:
     was_sealed: bool
     error: str | None
     lacks_steps: bool  # it does not show its steps itself, and none are stored
-    is_due: bool  # not only for who is eager
+    is_due: bool  # also for callers that are not eager
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,16 +188,15 @@ class Store:
         """One transaction on the lease's flow: all that is written in it is committed together at its end, or not at
         all. Raises LeaseLost where another process has taken the flow over."""
         with translated(), self.engine.begin() as connection:
-            cursor = connection.connection.cursor()
-            writer = Writer(cast(Any, cursor), lease)
+            writer = Writer(cursor_of(connection), lease)
             yield writer
             writer.save_learnt()
 
     @contextmanager
     def mending(self, lease: Lease) -> Iterator[Mending]:
-        """The same for a repair, which writes over what is damaged."""
+        """A transaction as `writing` gives it, for a repair that writes over damaged rows. Raises LeaseLost."""
         with translated(), self.engine.begin() as connection:
-            yield Mending(cast(Any, connection.connection.cursor()), lease)
+            yield Mending(cursor_of(connection), lease)
 
     def _rows(self, statement: str, bind: Mapping[str, Any]) -> Sequence[Any]:
         with translated(), self._reading.connect() as connection:
@@ -323,7 +323,7 @@ _PASS = text("""
     VALUES (:pass_id, :flow_key, now() - make_interval(secs => :seconds), now(), :outcome, :requests, :rows_new,
         :rows_changed, :error)
 """)
-# The first of them becomes the row of all; those of hours that were folded already are single, and stay as they are.
+# The first pass of an hour becomes the row for all of them. An hour that was folded has one such row left, and stays.
 _FOLD = text("""
     WITH idle AS (
         SELECT pass_id, flow_key, started_at, ended_at, requests, turns, seconds,

@@ -32,7 +32,7 @@ def database(config: Config, *, pool_size: int = 8) -> Iterator[Engine]:
 
 @contextmanager
 def connection(config: Config) -> Iterator[psycopg.Connection[Any]]:
-    """One connection there in autocommit mode, for who has a question; made without SQLAlchemy, which takes longer."""
+    """One connection there in autocommit mode, for a single question; made without SQLAlchemy, which takes longer."""
     with _running(config) as dsn, postgres.connected(dsn) as driver:
         yield driver
 

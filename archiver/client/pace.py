@@ -57,6 +57,7 @@ class Patience(Retry):
     """
 
     def get_backoff_time(self) -> float:
+        """Seconds until the next try."""
         steady = min(float(self.backoff_max), self.backoff_factor * 2.0 ** max(0, len(self.history) - 1))
         return steady * (0.5 + random.random())  # noqa: S311  (jitter, no secret)
 

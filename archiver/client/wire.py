@@ -28,7 +28,9 @@ SHARE_LOOK = 0.2  # seconds between two looks whether others have left a part of
 class Share(Protocol):
     """Which fraction of an Integrator's rate this client may use; `store.shares` has one."""
 
-    def fraction(self) -> float: ...
+    def fraction(self) -> float:
+        """From 0, nothing for now, to 1."""
+        ...
 
 
 class RequestNote(NamedTuple):

@@ -36,6 +36,7 @@ class Outside:
         self._done: dict[int, tuple[Any, Any]] = {}  # with the original, whose id must not be used again
 
     def bring(self, value: Any, path: str = "") -> Any:
+        """A value with its variables and secret files put in; BROKEN where that cannot be."""
         if isinstance(value, str):
             return self._expand(value, path)
         if not isinstance(value, dict | list):

@@ -50,6 +50,7 @@ class Result:
 
     @property
     def is_well(self) -> bool:
+        """Whether all was looked at, and nothing is missing, damaged or at odds that nobody has accepted."""
         unfinished = any(flow.errors for flow in self.flows)
         found = self.open_gaps or any(self.unwritten.values()) or any(one.count for one in self.invariants)
         return not (found or unfinished)

@@ -71,7 +71,8 @@ def opened(config: Config, on_request: Callable[[RequestNote], None] | None = No
 
 @contextmanager
 def visited(config: Config, engine: Engine) -> Iterator[Workplace]:
-    """The same of an archive that stays as it is: only the flows that it knows, and nothing is registered."""
+    """A workplace on an archive that is not to be changed: no migration, no flow registered; flows that it does not
+    know are left out."""
     with reading(engine) as reader:
         known = flows(reader)
     keys = {flow: key_of(known, flow.integrator, flow.project_id, flow.flow_id) for flow in config.flows}

@@ -22,6 +22,7 @@ class Polled:
 
     @classmethod
     def of(cls, keys: Mapping[Flow, int], clients: Mapping[str, Client]) -> Self:
+        """From the flows' keys in the database, and the clients by the names of their integrators."""
         flows = {key: flow for flow, key in keys.items()}
         return cls(
             flows,

@@ -31,6 +31,7 @@ class Retiring:
             return True
 
     def give_back(self, key: int) -> None:
+        """The flow's turn has ended."""
         with self._lock:
             self._using.pop(key, None)
 

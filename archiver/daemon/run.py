@@ -113,6 +113,7 @@ class Daemon:
         )
 
     def start(self) -> None:
+        """Begin to tick, to watch the configuration and to alert, in threads of their own."""
         self._scheduler.add_job(self._tick, Heartbeat(TICK), id="tick", next_run_time=datetime.now(UTC))
         self._scheduler.start()
         self._reloader.start()

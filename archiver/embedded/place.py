@@ -63,10 +63,12 @@ class Place:
 
     @property
     def by_hand(self) -> Path:
+        """An empty file, there while the server is to outlive its users (`db start`)."""
         return self.folder / "by-hand"
 
     @property
     def port(self) -> Path:
+        """A file with the port on which the server ran last."""
         return self.folder / "port"
 
     def identity(self) -> dict[str, Any]:

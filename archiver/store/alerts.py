@@ -89,13 +89,16 @@ class Desk:
         return set(self._connection.scalars(_UNPOLLED, {"keys": list(keys)}))
 
     def raise_(self, conditions: Sequence[Condition]) -> None:
+        """Open alerts for these; where one of that kind and subject is open, it stays as it is."""
         if conditions:
             self._connection.execute(_RAISE, [one._asdict() for one in conditions])
 
     def change(self, alert: Alert, condition: Condition) -> None:
+        """An open alert as it is now: level, title, detail, path."""
         self._connection.execute(_CHANGE, {**condition._asdict(), "alert_id": alert.alert_id})
 
     def resolve(self, alert: Alert, resolution: str | None) -> None:
+        """End an alert. `resolution`: why, for people."""
         self._connection.execute(_RESOLVE, {"alert_id": alert.alert_id, "resolution": resolution})
 
     def told(self, alerts: Sequence[Alert], *, aloud: bool = True) -> None:

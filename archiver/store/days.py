@@ -33,7 +33,8 @@ _COUNTS = """
 """
 _COLUMNS = "runs, succeeded, failed, empty, lines, failed_lines, duration_p50, duration_p95, duration_max"
 _ANEW = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS.split(", ")) + ", writes = flow_day.writes + 1"
-# By index a little more than a day, whatever the zone; then the day itself. A day without runs keeps a row of zeros.
+# The index narrows it to the hours that a day may have in some zone, the cast picks the day. A day without runs keeps a
+# row of zeros.
 _RECOUNT = sql.SQL(f"""
     INSERT INTO archive.flow_day (flow_key, day, {_COLUMNS}, writes)
     SELECT %(flow_key)s, touched.day, counted.*, 1

@@ -42,7 +42,8 @@ class LoginHold:
         return (0.0, "") if held is None else (held.seconds, held.reason)
 
     def refuse(self, credentials: str, reason: str) -> float:
-        """The credentials were refused; answers for how many seconds they are held now."""
+        """The credentials were refused; answers for how many seconds they are held now: 15 minutes after the first
+        refusal, four times as long after each further one, a day at most, by the database's clock."""
         bind = {"credentials": credentials, "reason": reason, "first": FIRST, "longest": LONGEST}
         with translated(), self._engine.begin() as connection:
             return cast(float, connection.scalar(_REFUSE, bind))

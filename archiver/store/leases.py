@@ -31,7 +31,7 @@ class Lease:
     pass_id: int
 
 
-# A lease that ends later than any lease can is one of before the database's clock was set back.
+# A lease that ends later than any can was granted before the database's clock was set back.
 _CLAIM = text("""
     UPDATE archive.checkpoint
     SET lease_owner = :owner, lease_until = clock_timestamp() + make_interval(secs => :seconds), fence = fence + 1
@@ -110,6 +110,7 @@ class Leases:
                 continue  # the fence decides: a lease that cannot be renewed only lets another process work
 
     def close(self) -> None:
+        """Renew no lease any more; those that are held run out by themselves."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(RENEW)

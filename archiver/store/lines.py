@@ -57,7 +57,7 @@ class LineLedger(Ledger):
         return refused
 
     def _put_together(self, some: Sequence[OfRun], whole: Sheet) -> list[Put]:
-        """The same for lines that are listed once; `whole`: all of them."""
+        """Store the lines of runs that share none. `whole`: all their sheets in one."""
         owner, barred = dict[int, int](), set[int]()
         for (log_id, _, _), sheet, _ in some:
             owner |= dict.fromkeys(sheet.hashes, log_id)
@@ -120,9 +120,8 @@ class LineLedger(Ledger):
         return puts
 
     def _news_of(self, sheets: Sequence[Sheet], wanted: Set[int]) -> tuple[Set[int], dict[int, Before]]:
-        """Which of the lines that are wanted are not stored as they have come, those that these sheets do not have
-        among them; and how those that have changed are stored. Each sheet is asked for by itself, for its times tell
-        where to look."""
+        """The wanted lines that are new or have changed, those in none of these sheets among them; and, by id, how the
+        changed ones are stored. One query for each sheet: its times say which partitions to look in."""
         have: dict[int, Before] = {}
         for sheet in sheets:
             come = sheet.hashes

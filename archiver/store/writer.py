@@ -111,11 +111,12 @@ class Writer(LineLedger):
         return dict(rows.fetchall())
 
     def move(self, log_ids: Collection[int], state: str, wait: float | None) -> None:
-        """Bring runs into an archive state; they are visited again after `wait` seconds, or never (None)."""
+        """Bring runs into an archive state. `wait`: seconds until the next visit; None: never."""
         self.conclude(dict.fromkeys(log_ids), state, wait)
 
     def conclude(self, source_lines: Mapping[int, int | None], state: str, wait: float | None) -> None:
-        """The same for runs, by log id, whose lines were read: so many, as the source says, if it does."""
+        """Bring runs whose lines were read into an archive state. `source_lines`: log id → how many lines the source
+        counts, or None. `wait`: seconds until the next visit; None: never."""
         if source_lines:
             self._run(
                 "UPDATE archive.run r SET archive_state = %(state)s,"

@@ -30,6 +30,8 @@ RESTARTS = 4  # walks that lost their link
 
 
 class Outcome(StrEnum):
+    """What a walk has come to; all but GOING end it."""
+
     GOING = "going"
     STOPPED = "stopped"  # certified by early stop: all that lies beyond was covered before
     ENDED = "ended"  # certified: the whole list was walked
@@ -38,6 +40,8 @@ class Outcome(StrEnum):
 
 
 class Phase(StrEnum):
+    """What the next window of a walk is for."""
+
     TAIL = "tail"  # looking for the end of a list that is oldest first
     CHAIN = "chain"
     END = "end"  # is the page after a short window empty?

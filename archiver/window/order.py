@@ -19,6 +19,9 @@ class Mark(NamedTuple):
 
 
 class Order(StrEnum):
+    """How a list is ordered by `created`, from its first page on. ARBITRARY: in none, or in one that was seen
+    broken; that is believed for ever."""
+
     UNKNOWN = "unknown"
     NEWEST_FIRST = "newest first"
     OLDEST_FIRST = "oldest first"

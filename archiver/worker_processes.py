@@ -59,7 +59,7 @@ class Helpers:
         self._users = 0
         self._calls = 0  # since the last time that helpers were begun
         self._processes: list[subprocess.Popen[bytes]] = []
-        self._free: list[_Line] = []
+        self._free: list[_Link] = []
 
     @contextmanager
     def used(self) -> Iterator[None]:
@@ -77,29 +77,29 @@ class Helpers:
 
     def call(self, function: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
         """What a function of a module returns, worked out by a helper or here. What raises is done here in any case."""
-        if (line := self._line()) is None:
+        if (link := self._free_link()) is None:
             return function(*args, **options)
         try:
-            done, result = line.ask((function, args, options))
+            done, result = link.ask((function, args, options))
         except Exception as exc:  # noqa: BLE001 - it died, does not answer, or what came cannot be read
-            self._lost(line, "it does not answer" if isinstance(exc, BlockingIOError) else type(exc).__name__)
+            self._lost(link, "it does not answer" if isinstance(exc, BlockingIOError) else type(exc).__name__)
             done = False
         except BaseException:
-            line.close()
+            link.close()
             raise
         else:
-            self._give_back(line)
+            self._give_back(link)
         return cast("T", result) if done else function(*args, **options)
 
-    def _line(self) -> _Line | None:
-        """The line to a helper that can take more, if there is one."""
+    def _free_link(self) -> _Link | None:
+        """The link to a helper that can take more, if there is one."""
         with self._lock:
             if not self._users:
                 return None
             self._calls += 1
             if self._calls >= PAYS and len(self._processes) < self._most:
                 self._begin()
-            found = next((line for line in self._free if line.is_ready()), None)
+            found = next((link for link in self._free if link.is_ready()), None)
             if found is not None:
                 self._free.remove(found)
         if found is not None and found.unfit:
@@ -107,48 +107,48 @@ class Helpers:
             return None
         return found
 
-    def _give_back(self, line: _Line) -> None:
+    def _give_back(self, link: _Link) -> None:
         with self._lock:
-            if line.helper in self._processes:
-                self._free.append(line)
+            if link.helper in self._processes:
+                self._free.append(link)
             else:
-                line.close()
+                link.close()
 
     def _begin(self) -> None:
         """Begin the helpers that there may be; does not wait until they can work."""
         self._calls = 0
         try:
             while len(self._processes) < self._most:
-                lines = _begun()
-                self._processes.append(lines[0].helper)
-                self._free += lines
+                links = _begun()
+                self._processes.append(links[0].helper)
+                self._free += links
         except OSError as exc:
             log.warning("no helper process can be begun: %s", exc.strerror)
 
-    def _lost(self, line: _Line, why: str) -> None:
+    def _lost(self, link: _Link, why: str) -> None:
         """A helper is gone, or of no use; another one is begun when that pays again."""
-        line.close()
+        link.close()
         with self._lock:
-            if line.helper not in self._processes:
+            if link.helper not in self._processes:
                 return
-            self._processes.remove(line.helper)
+            self._processes.remove(link.helper)
             self._calls = 0
-            for other in [other for other in self._free if other.helper is line.helper]:
+            for other in [other for other in self._free if other.helper is link.helper]:
                 self._free.remove(other)
                 other.close()
-        line.helper.kill()
-        line.helper.wait()
+        link.helper.kill()
+        link.helper.wait()
         log.warning("a helper process is gone (%s); its work is done without it", why)
 
     def _end(self) -> list[subprocess.Popen[bytes]]:
-        """A helper ends by itself when all its lines are closed; those in use are closed by who uses them."""
-        for line in self._free:
-            line.close()
+        """A helper ends by itself when all its links are closed; those in use are closed by who uses them."""
+        for link in self._free:
+            link.close()
         ended, self._processes, self._free, self._calls = self._processes, [], [], 0
         return ended
 
 
-class _Line:
+class _Link:
     """A connection to a helper, for one call at a time. `unfit`: why the helper is of no use, once that is known."""
 
     def __init__(self, sock: socket.socket, helper: subprocess.Popen[bytes]) -> None:
@@ -178,8 +178,8 @@ class _Line:
         self._connection.close()
 
 
-def _begun() -> list[_Line]:
-    """The lines to a new helper."""
+def _begun() -> list[_Link]:
+    """The links to a new helper."""
     pairs: list[tuple[socket.socket, socket.socket]] = []
     try:
         while len(pairs) < WAITING:
@@ -192,7 +192,7 @@ def _begun() -> list[_Line]:
     finally:
         for _, theirs in pairs:
             theirs.close()
-    return [_Line(mine, helper) for mine, _ in pairs]
+    return [_Link(mine, helper) for mine, _ in pairs]
 
 
 def _popen(descriptors: Sequence[int]) -> subprocess.Popen[bytes]:
@@ -228,23 +228,23 @@ def _serve(descriptors: Sequence[int]) -> None:
 
     gc.freeze()
     gc.set_threshold(10_000)  # what comes of a page goes by itself
-    with selectors.DefaultSelector() as lines:
+    with selectors.DefaultSelector() as links:
         for descriptor in descriptors:
-            line = Connection(descriptor)
-            line.send_bytes(VERSION)
-            lines.register(line, selectors.EVENT_READ)
-        while lines.get_map():
-            for key, _ in lines.select():
-                line = cast("Connection", key.fileobj)
-                if not _work(line):
-                    lines.unregister(line)
-                    line.close()
+            link = Connection(descriptor)
+            link.send_bytes(VERSION)
+            links.register(link, selectors.EVENT_READ)
+        while links.get_map():
+            for key, _ in links.select():
+                link = cast("Connection", key.fileobj)
+                if not _work(link):
+                    links.unregister(link)
+                    link.close()
 
 
-def _work(line: Connection) -> bool:
+def _work(link: Connection) -> bool:
     """One call; answers whether another one may come."""
     try:
-        function, args, options = line.recv()
+        function, args, options = link.recv()
     except (OSError, EOFError):
         return False
     try:
@@ -252,11 +252,11 @@ def _work(line: Connection) -> bool:
     except Exception:  # noqa: BLE001 - whatever it is, it will be raised where the call came from
         answer = pickle.dumps((False, None))
     with suppress(OSError):
-        line.send_bytes(answer)
+        link.send_bytes(answer)
     return True
 
 
-ALONE = Helpers(0)  # for who has none
+ALONE = Helpers(0)  # for those who have none
 
 if __name__ == "__main__":
     _serve([*map(int, sys.argv[1:])])

@@ -117,7 +117,7 @@ def test_an_order_that_was_revoked_stays_revoked(stores: Stores) -> None:
     life = _calm(stores, "newest", seed=1003, length=900)
     turn = life.begin(stores[0])
     poll(turn)
-    learnt = Learnt.from_json(_checkpoint(life).source).but(order=Order.ARBITRARY)
+    learnt = replace(Learnt.from_json(_checkpoint(life).source), order=Order.ARBITRARY)
     with stores[0].writing(turn.lease) as writer:
         writer.save_source(learnt.to_json())
     assert not backfill(turn)  # it had believed in the order

@@ -14,7 +14,7 @@ from archiver.archive.files import fetch_details
 from archiver.archive.kinds import recognise
 from archiver.archive.memory import NONE, PageMemory
 from archiver.archive.poll import backfill, poll
-from archiver.archive.runs import each, fetch_lines, follow, settle
+from archiver.archive.runs import fetch_lines, follow, settle, visit_each
 from archiver.archive.turn import Counted, FlowReport, OutOfTime, Source, Turn
 from archiver.config import Flow
 from archiver.errors import ArchiverError, LeaseLost, LoginRefused, PageUnreadable
@@ -103,9 +103,9 @@ def _catch_up(turn: Turn) -> bool:
     there was any."""
     return any(
         [
-            each(turn, ("open", "stuck"), follow),
+            visit_each(turn, ("open", "stuck"), follow),
             fetch_lines(turn),
-            each(turn, ("settling", "sealed"), settle),
+            visit_each(turn, ("settling", "sealed"), settle),
             fetch_details(turn),
             recognise(turn),
         ]

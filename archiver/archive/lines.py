@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from archiver.archive.turn import Turn
+from archiver.archive.turn import AskPage, Turn
 from archiver.errors import ArchiverError, PageUnreadable, RequestRefused, SourceUnavailable
 from archiver.logs import LogType
 from archiver.sheets import ReadPage, Sheet, read_page, recognise_page
@@ -53,8 +53,9 @@ def pause(visits: int, first: float = 20.0, longest: float = 3600.0) -> float:
     return min(longest, first * 1.6 ** min(visits, 30))
 
 
-def failed(turn: Turn, visit: Visit, exc: RunFault) -> None:
-    """One run that cannot be read does not stop the others: it is tried again later, and the report says so."""
+def put_off(turn: Turn, visit: Visit, exc: RunFault) -> None:
+    """One run that cannot be read does not stop the others: it is tried again later, and the report says so. Raises
+    `exc` itself where UNAVAILABLE runs in a row had no answer."""
     turn.report.errors.append(f"run {visit.run_id or visit.log_id}: {exc}")
     with turn.store.writing(turn.lease) as writer:
         writer.postpone(visit.log_id, pause(visit.visits), str(exc))
@@ -134,17 +135,14 @@ def read_lines(turn: Turn, visits: Iterable[Visit], then: Then) -> None:
             _Reader(turn, iter(visits), then, ask, ask_known).work()
 
 
-_AskPage = Callable[[Ask, str | None], Callable[[], ReadPage]]
-
-
 class _Reader:
     def __init__(
         self,
         turn: Turn,
         visits: Iterator[Visit],
         then: Then,
-        ask: _AskPage,
-        ask_known: _AskPage,
+        ask: AskPage[ReadPage],
+        ask_known: AskPage[ReadPage],
     ) -> None:
         self._turn = turn
         self._visits = visits
@@ -206,7 +204,7 @@ class _Reader:
             self._turn.width = 1
             self._save()
             self._readings.remove(reading)
-            failed(self._turn, reading.visit, exc)
+            put_off(self._turn, reading.visit, exc)
             return
         if read.runs - {reading.visit.run_id} and _FOREIGN not in self._turn.report.errors:
             self._turn.report.errors.append(_FOREIGN)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from archiver.archive.turn import Turn
 from archiver.errors import RequestRefused, SourceUnavailable
-from archiver.logs import LogType, Page, Run, micros, parse_run
+from archiver.logs import LogType, Page, Run, State, micros, parse_run
 from archiver.store import Checkpoint, Writer
 from archiver.window import Answer, Ask, Mark, Order, Outcome, Walk, cover, covers
 
@@ -39,14 +39,13 @@ class Learnt:
 
     @classmethod
     def from_json(cls, source: Mapping[str, Any]) -> Learnt:
+        """From `checkpoint.source`, of this version or another one."""
         known = {name: source[name] for name in cls.__slots__ if name in source}
         return cls(**{**known, "order": Order(source.get("order", Order.UNKNOWN))})
 
     def to_json(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__slots__}
-
-    def but(self, **changes: Any) -> Learnt:
-        return Learnt(**{**self.to_json(), **changes})
+        """For `checkpoint.source`."""
+        return asdict(self)
 
 
 def poll(turn: Turn) -> None:
@@ -159,16 +158,16 @@ class _Pass:
                 raise
             return self._too_deep(walk, ask, exc)
         runs = [parse_run(row) for row in page.rows]
-        wanted = [run for run in runs if not _is_told(run) or micros(str(run.created)) >= walk.floor]
+        wanted = [run for run in runs if not _has_believable_time(run) or micros(str(run.created)) >= walk.floor]
         marks = _marks(runs, walk, self.checkpoint.now)
         with self.turn.store.writing(self.turn.lease) as writer:
             known = self._known(writer, runs)
             put = writer.put_runs(wanted)
-            finished = [run.log_id for run in wanted if run.state == 3 and run.log_id is not None]
+            finished = [run.log_id for run in wanted if run.state == State.FINISHED and run.log_id is not None]
             if put.new or put.changed:
                 writer.want_details(finished, self.turn.flow.details)
-            untold = {_name(run) for run in runs if not _is_told(run)}
-            self._note_late([mark for mark in marks if mark.id not in untold], known, walk)
+            doubtful = {_name(run) for run in runs if not _has_believable_time(run)}
+            self._note_late([mark for mark in marks if mark.id not in doubtful], known, walk)
             signpost = self._signpost(page, marks) if walk.signpost is None else None
             walk = walk.take(ask, Answer(marks, page.count, page.limit), known, signpost)
             self._write(writer, walk)
@@ -207,8 +206,8 @@ class _Pass:
         if late:
             seen_free_of_it = frontier + walk.lateness  # the signpost of the pass that certified up to there
             needed = seen_free_of_it - min(mark.created for mark in late) + SECOND
-            self.learnt = self.learnt.but(
-                lateness=max(self.learnt.lateness, min(needed, LATEST)), late=self.learnt.late + len(late)
+            self.learnt = replace(
+                self.learnt, lateness=max(self.learnt.lateness, min(needed, LATEST)), late=self.learnt.late + len(late)
             )
             self.turn.report.late += len(late)
 
@@ -241,11 +240,11 @@ class _Pass:
 
     def _learn(self, writer: Writer, walk: Walk, **more: Any) -> None:
         order = Order.ARBITRARY if self.learnt.order is Order.ARBITRARY else walk.order
-        self.learnt = self.learnt.but(order=order, count_holds=walk.count_holds, total=walk.count, **more)
+        self.learnt = replace(self.learnt, order=order, count_holds=walk.count_holds, total=walk.count, **more)
         if not self.history and walk.probe.newest is not None:
-            self.learnt = self.learnt.but(head=walk.probe.newest)
+            self.learnt = replace(self.learnt, head=walk.probe.newest)
         if self.history or not self.checkpoint.backfill:  # a poll at the head says nothing of how deep history goes
-            self.learnt = self.learnt.but(deep=0, depth=0)
+            self.learnt = replace(self.learnt, deep=0, depth=0)
         writer.save_source(self.learnt.to_json())
 
     def _certify(self, writer: Writer, walk: Walk) -> None:
@@ -267,7 +266,7 @@ class _Pass:
         if stored is not None and stored < listed and (age := signpost - stored) < retention:
             # It drops rows earlier than it did. Much earlier: sure is only that what it shows is not dropped yet.
             retention = age if age > retention * ABOUT else signpost - listed
-        self.learnt = self.learnt.but(retention=retention)
+        self.learnt = replace(self.learnt, retention=retention)
         if walk.frontier is None or stored is None or listed <= walk.frontier:
             return
         certified_at = walk.frontier + walk.lateness
@@ -303,7 +302,7 @@ class _Pass:
         that it is out of order or that it refuses: a gateway in between refuses now and then what it does not like."""
         same = ask.start >= self.learnt.depth > 0
         deep = self.learnt.deep + 1 if same else 1
-        self.learnt = self.learnt.but(deep=deep, depth=self.learnt.depth if same else ask.start)
+        self.learnt = replace(self.learnt, deep=deep, depth=self.learnt.depth if same else ask.start)
         with self.turn.store.writing(self.turn.lease) as writer:
             writer.save_source(self.learnt.to_json())
             if deep < TOO_DEEP:
@@ -322,19 +321,19 @@ class _Pass:
         raise exc
 
 
-def _is_told(run: Run) -> bool:
-    """Whether it is told when a run began: seconds that are taken for milliseconds are a day of 1970, and no time at
-    all. Such a run is kept, and says nothing of where the list has come to."""
+def _has_believable_time(run: Run) -> bool:
+    """Whether `created` can be believed: seconds taken for milliseconds are a day of 1970. A run of which it cannot is
+    kept, and says nothing of where the list has come to."""
     return run.created is not None and run.created >= EARLIEST
 
 
 def _marks(runs: Sequence[Run], walk: Walk, now: int) -> list[Mark]:
     """What the walk looks at. A row without usable id or time keeps its place, by its hash and its neighbour's time."""
     marks: list[Mark] = []
-    told = next((micros(str(run.created)) for run in runs if _is_told(run)), now)
-    created = walk.outermost.created if walk.border else told
+    first = next((micros(str(run.created)) for run in runs if _has_believable_time(run)), now)
+    created = walk.outermost.created if walk.border else first
     for run in runs:
-        created = micros(str(run.created)) if _is_told(run) else created
+        created = micros(str(run.created)) if _has_believable_time(run) else created
         marks.append(Mark(_name(run), created))
     return marks
 

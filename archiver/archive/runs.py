@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import count
 
-from archiver.archive.lines import Then, conclude, failed, pause, read_lines
+from archiver.archive.lines import Then, conclude, pause, put_off, read_lines
 from archiver.archive.turn import Turn
 from archiver.errors import PageUnreadable, RequestRefused, SourceUnavailable
 from archiver.logs import LogType, Run, State, Step, parse_run, parse_step
@@ -16,7 +16,7 @@ NOT_LISTED = "the Integrator no longer lists it"
 DAY = 24 * 60 * 60.0
 
 
-def each(turn: Turn, states: tuple[str, ...], step: Callable[[Turn, Visit], None]) -> bool:
+def visit_each(turn: Turn, states: tuple[str, ...], step: Callable[[Turn, Visit], None]) -> bool:
     """Take each run in these states that is due one step further, once; answers whether there was any."""
     any_due = False
     for visit in _due(turn, states, step.__name__):
@@ -42,7 +42,7 @@ def _guarded(turn: Turn, visit: Visit, step: Callable[[Turn, Visit], None]) -> N
     try:
         step(turn, visit)
     except (PageUnreadable, RequestRefused, SourceUnavailable) as exc:
-        failed(turn, visit, exc)
+        put_off(turn, visit, exc)
     else:
         turn.unavailable = 0 if turn.unavailable == unavailable else turn.unavailable
 

@@ -13,9 +13,11 @@ from archiver.config import Flow
 from archiver.errors import ArchiverError, LoginHeld, SourceUnavailable
 from archiver.logs import LogType, Page
 from archiver.store import Lease, Put, Store
+from archiver.window import Ask
 from archiver.worker_processes import ALONE, Helpers
 
 T = TypeVar("T")
+AskPage = Callable[[Ask, str | None], Callable[[], T]]  # a page and a run's id → the call that waits for the page
 
 
 class File(Protocol):
@@ -28,15 +30,31 @@ class File(Protocol):
 
 
 class Source(Protocol):
-    """The Integrator, as far as the passes need it; `client.Client` is one."""
+    """The Integrator, as far as the passes need it; `client.Client` is one.
+
+    Every call may raise SourceUnavailable, LoginRefused, RequestRefused or PageUnreadable; so may those that `ahead`
+    gives for a page.
+    """
 
     @property
-    def connections(self) -> int: ...
-    def list_logs(self, flow: Flow, log_type: LogType, *, limit: int, page: int, run_id: str | None = None) -> Page: ...
+    def connections(self) -> int:
+        """Requests that may be under way at the same time."""
+        ...
+
+    def list_logs(self, flow: Flow, log_type: LogType, *, limit: int, page: int, run_id: str | None = None) -> Page:
+        """One page of a flow's logs, of all or of one run (its execution id)."""
+        ...
+
     def ahead(
         self, flow: Flow, log_type: LogType, read: Callable[[bytes, tuple[str, ...]], T]
-    ) -> AbstractContextManager[Callable[[tuple[int, int], str | None], Callable[[], T]]]: ...
-    def download(self, flow: Flow, log_id: int) -> File | None: ...
+    ) -> AbstractContextManager[AskPage[T]]:
+        """Pages that are fetched, and read by `read` (its body, the flow's `redact`), while the caller does something
+        else."""
+        ...
+
+    def download(self, flow: Flow, log_id: int) -> File | None:
+        """The file of a log; None where there is none."""
+        ...
 
 
 class OutOfTime(ArchiverError):
@@ -63,12 +81,10 @@ class Counted:
             return self._source.list_logs(flow, log_type, limit=limit, page=page, run_id=run_id)
 
     @contextmanager
-    def ahead(
-        self, flow: Flow, log_type: LogType, read: Callable[[bytes, tuple[str, ...]], T]
-    ) -> Iterator[Callable[[tuple[int, int], str | None], Callable[[], T]]]:
+    def ahead(self, flow: Flow, log_type: LogType, read: Callable[[bytes, tuple[str, ...]], T]) -> Iterator[AskPage[T]]:
         with self._source.ahead(flow, log_type, read) as ask_source:
 
-            def ask(what: tuple[int, int], run_id: str | None) -> Callable[[], T]:
+            def ask(what: Ask, run_id: str | None) -> Callable[[], T]:
                 with self._broken_off():
                     answer_source = ask_source(what, run_id)
 
@@ -134,11 +150,13 @@ class FlowReport:
         return "done" if self.done else "left"
 
     def count_runs(self, put: Put) -> None:
+        """Add what became of runs; rows that Postgres refused are an error."""
         self.runs_new += put.new
         self.runs_changed += put.changed
         self._count_refused(put)
 
     def count_lines(self, put: Put) -> None:
+        """Add what became of lines; rows that Postgres refused are an error."""
         self.lines_new += put.new
         self.lines_changed += put.changed
         self._count_refused(put)

@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 MOST = 2  # helpers; the thread that writes is the next to be short of a core
 PAYS = 50  # calls before helpers are begun: what it takes to begin one, a few times over
-WAITING = 6  # calls that one helper has at a time, so that it always has one; who comes then works itself
+WAITING = 6  # calls that one helper has at a time, so that it always has one; whoever comes then works itself
 LONGEST = 60  # seconds for an answer; a helper that somebody has stopped is not waited for any longer
 
 _HERE = Path(__file__).parent
@@ -141,7 +141,7 @@ class Helpers:
         log.warning("a helper process is gone (%s); its work is done without it", why)
 
     def _end(self) -> list[subprocess.Popen[bytes]]:
-        """A helper ends by itself when all its links are closed; those in use are closed by who uses them."""
+        """A helper ends by itself when all its links are closed; those in use are closed by their users."""
         for link in self._free:
             link.close()
         ended, self._processes, self._free, self._calls = self._processes, [], [], 0

@@ -18,7 +18,7 @@ _PIECE = 1024 * 1024  # decoded bytes
 def read(response: BaseHTTPResponse, cap: int) -> bytes | None:
     """The decoded body, None where it is longer than `cap` bytes; one that is shorter than its head says raises.
 
-    A plain body without a stated length may have been cut all the same: only who reads it can tell. Raises what
+    A plain body without a stated length may have been cut all the same: only its reader can tell. Raises what
     urllib3 raises.
     """
     try:

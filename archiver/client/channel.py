@@ -205,7 +205,7 @@ class _Plugged(HTTPConnection):
 
 
 class _Secure(_Plugged, HTTPSConnection):
-    """The same over TLS."""
+    """A connection over TLS that a plug can end."""
 
 
 def _host(value: str | bytes) -> str:

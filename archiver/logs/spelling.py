@@ -51,7 +51,7 @@ def _milliseconds(moment: str | None) -> str | None:
 
 
 def _exactly(log: Run | Step | Line) -> bytes:
-    """The same, slowly: also numbers that no float holds, and half a character."""
+    """What `spell` gives, slowly: also numbers that no float holds, and half a character."""
     row = render(log)
     try:
         return orjson.dumps(row)

@@ -61,8 +61,8 @@ class Partitions:
             )
 
     def _made(self, month: str) -> bool:
-        """Make one, unless the lock on the default partition does not come soon: who waits for it holds all others up,
-        and a dump has the table for as long as it takes."""
+        """Make one, unless the lock on the default partition does not come soon: whoever waits for it holds all others
+        up, and a dump has the table for as long as it takes."""
         try:
             with self._engine.begin() as connection:
                 connection.execute(text(f"SET LOCAL lock_timeout = '{PATIENCE}'"))

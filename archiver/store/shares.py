@@ -1,9 +1,10 @@
 """Sharing an Integrator's request rate: any number of processes on one archive, never more requests than one may send.
 
-A *share* is a fraction of the configured rate that a client may use until a moment, by the database's clock. Who wants
-one gets what is fair, one over the number of those who want some, but never more than the others have left; who holds
-more than is fair gives the rest back at the next renewal. So the fractions never add up to more than one, whatever dies
-when: what a killed process held is free when its time is up. A client that sends nothing lets its share go.
+A *share* is a fraction of the configured rate that a client may use until a moment, by the database's clock. Whoever
+wants one gets what is fair, one over the number of those who want some, but never more than the others have left;
+whoever holds more than is fair gives the rest back at the next renewal. So the fractions never add up to more than one,
+whatever dies when: what a killed process held is free when its time is up. A client that sends nothing lets its share
+go.
 """
 
 from __future__ import annotations

@@ -25,7 +25,6 @@ def fetch_details(turn: Turn) -> bool:
     """Download the wanted files that are due, each once; answers whether there were any."""
     before, absent, failed = len(turn.fetched), 0, list[str]()
     for one, file in _downloads(turn):
-        turn.breathe()
         turn.fetched.add((one.log_type, one.log_id))
         turn.delivers |= not isinstance(file, SourceUnavailable)
         values = _outcome(one, file, turn.flow.redact, patience=GIVEN_UP if turn.delivers else HOPELESS)
@@ -62,6 +61,7 @@ def _downloads(turn: Turn) -> Iterator[tuple[Wanted, File | ArchiverError | None
     width = turn.source.connections
     with ThreadPoolExecutor(width, thread_name_prefix="download") as pool:
         for some in _due(turn, width):
+            turn.breathe()  # here, so that what was downloaded is always kept, however long it took
             fetches = [pool.submit(copy_context().run, download, one) for one in some]
             for one, fetch in zip(some, fetches, strict=True):
                 answer = fetch.result()

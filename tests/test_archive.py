@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -287,6 +288,17 @@ def test_steps_that_their_run_does_not_show_are_asked_for_all_of_them_and_again(
     assert bench.client.requests - asked == 1
 
 
+def test_steps_that_are_listed_without_an_id_are_in_quarantine(bench: Bench) -> None:
+    bench.world.insert(FLOW, 1, without_steps(1))
+    bench.world.insert(FLOW, 2, step_log(100, 1), *(step_log(101, 1, name=name) | {"id": None} for name in "ab"))
+    report = bench.turn()
+    assert report.refused == 2
+    assert bench.all("SELECT log_id FROM archive.step") == [(100,)]
+    kept = "SELECT source::jsonb ->> 'name', log_type, run_log_id, reason FROM archive.quarantine ORDER BY 1"
+    assert bench.all(kept) == [(name, 2, 1, "it has no usable id") for name in "ab"]
+    assert bench.turn().refused == 0
+
+
 def test_steps_are_not_asked_for_where_runs_show_them_or_nobody_wants_them(bench: Bench) -> None:
     bench.world.insert(FLOW, 1, main_log(1, sub_flows=[step_log(100, 1)]), without_steps(2, age=4000))
     bench.world.insert(FLOW, 2, step_log(100, 1), step_log(101, 2))
@@ -406,6 +418,27 @@ def test_a_download_that_fails_every_time_holds_nothing_up_and_is_given_up_by_na
     assert "tried again later" in bench.turn().errors[0]
     assert "missing: given up after 20 fetches" in bench.turn().errors[0]
     assert bench.turn().errors == []
+
+
+def test_a_file_that_takes_longer_than_a_turn_is_kept_all_the_same(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.world.insert(FLOW, 1, *(main_log(n, age=3600 + n, status=3, is_send_S3=1) for n in range(1, 7)))
+    for number in range(1, 7):
+        bench.world.files[FLOW, number] = zipped(b"{}")
+    download = bench.client.download
+
+    def slowly(flow: config.Flow, log_id: int) -> object:
+        time.sleep(1.5)
+        return download(flow, log_id)
+
+    monkeypatch.setattr(bench.client, "download", slowly)
+    for most in (4, 6):  # connections at a time
+        lease = bench.store.leases.claim(bench.key)
+        assert lease is not None
+        report = archive_flow(bench.flow, bench.client, bench.store, lease, eager=True, seconds=1.0)
+        assert (report.crash, report.errors, report.outcome) == (None, [], "left")
+        assert bench.one("SELECT count(*) FROM archive.detail WHERE outcome = 'stored'") == most
 
 
 def test_where_no_download_is_answered_the_others_wait(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

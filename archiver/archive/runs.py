@@ -9,7 +9,7 @@ from archiver.archive.lines import Then, conclude, pause, put_off, read_lines
 from archiver.archive.turn import Turn
 from archiver.errors import PageUnreadable, RequestRefused, SourceUnavailable
 from archiver.logs import LogType, Run, State, Step, parse_run, parse_step
-from archiver.store import Visit
+from archiver.store import Put, Visit
 from archiver.window import LARGEST
 
 NOT_LISTED = "the Integrator no longer lists it"
@@ -59,9 +59,9 @@ def reread(turn: Turn, visit: Visit) -> Run | None:
     steps = [] if run.steps or run.state != State.FINISHED else _listed_steps(turn, visit)
     with turn.store.writing(turn.lease) as writer:
         put = writer.put_runs([run])
-        writer.put_steps(steps, (visit.log_id, visit.created))
+        refused = writer.put_steps(steps, (visit.log_id, visit.created))
         writer.want_details([visit.log_id], turn.flow.details)
-    turn.report.count_runs(put)
+    turn.report.count_runs(put._replace(refused=put.refused + refused))
     return run
 
 
@@ -69,11 +69,11 @@ def _listed_steps(turn: Turn, visit: Visit) -> list[Step]:
     """The steps of a finished run that does not show them itself: asked for page by page, until nothing new comes."""
     if "sub" not in turn.flow.levels or visit.run_id is None:
         return []
-    steps: dict[int, Step] = {}
+    steps: dict[int, Step] = {}  # by id, or by hash where they have none
     for number in count(1):
         page = turn.source.list_logs(turn.flow, LogType.SUB, limit=LARGEST, page=number, run_id=visit.run_id)
         listed = [step for step in map(parse_step, page.rows) if step.original_filename_uuid in (None, visit.run_id)]
-        more = {step.log_id: step for step in listed if step.log_id is not None}
+        more = {step.src_hash if step.log_id is None else step.log_id: step for step in listed}
         is_last = more.keys() <= steps.keys() or (len(page.rows) < LARGEST and page.count == len(steps | more))
         steps |= more
         if is_last:
@@ -138,7 +138,8 @@ def fetch_lines(turn: Turn) -> bool:
 def _fetch_steps(turn: Turn, visit: Visit) -> None:
     if steps := _listed_steps(turn, visit):
         with turn.store.writing(turn.lease) as writer:
-            writer.put_steps(steps, (visit.log_id, visit.created))
+            refused = writer.put_steps(steps, (visit.log_id, visit.created))
+        turn.report.count_runs(Put(refused=refused))
 
 
 def settle(turn: Turn, visit: Visit) -> None:

@@ -183,13 +183,19 @@ class Ledger:
     def put_steps(self, steps: Iterable[Step], run: tuple[int, str]) -> int:
         """Store steps that were listed by themselves, of a run that is given by its log id and its `created`; answers
         how many were refused."""
-        distinct = {step.log_id: step for step in steps if step.log_id is not None}
-        if not distinct or not self.known([run[0]]):
+        some = list(steps)
+        if not some or not self.known([run[0]]):
             return 0
+        nameless = [step for step in some if step.log_id is None]
+        why = "it has no usable id"
+        refused = sum(self.quarantine(LogType.SUB, one.src_hash, run[0], one, why) for one in nameless)
+        distinct = {step.log_id: step for step in some if step.log_id is not None}
         have = self._before(LogType.SUB, distinct)
         masked = self._bar.steps(self._cursor, distinct)
         news = [OfStep(step, *run) for one, step in masked.items() if _is_news(step, have.get(one))]
-        return self._put_steps(news, Moves(self._messages((), (one.step for one in news), ()))) if news else 0
+        if news:
+            refused += self._put_steps(news, Moves(self._messages((), (one.step for one in news), ())))
+        return refused
 
     def _put_steps(self, some: Iterable[OfStep], moves: Moves) -> int:
         """Write steps, and the errors that `moves` has by then; answers how many were refused."""

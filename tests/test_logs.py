@@ -380,6 +380,7 @@ def test_count_is_evidence_only_where_it_is_a_number(count: Any, read: int | Non
         b'{"results": ' + b"[" * 100_000,
         b"\xff\xfe\x00",
         b'{"count": 0}',
+        b'{"results": [{"x": 1e9999999999999999999}]}',
     ],
 )
 def test_what_is_no_page_is_never_an_empty_page(body: bytes) -> None:

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from hashlib import blake2b
 from typing import Any, cast
 
@@ -24,7 +24,7 @@ DEEPEST = 200  # lists in lists; orjson writes no more than 254
 
 def load_exact(text: str) -> Any:
     """Read JSON with every digit of every number, lone surrogates, and what some writers emit all the same: NaN,
-    Infinity, and control characters that are not escaped."""
+    Infinity, and control characters that are not escaped. Raises ValueError, RecursionError."""
     return json.loads(text, parse_float=_number, parse_int=_integer, parse_constant=Decimal, strict=False)
 
 
@@ -33,7 +33,10 @@ def _integer(text: str) -> int | Decimal:
 
 
 def _number(text: str) -> float | Decimal:
-    value, exact = float(text), Decimal(text)
+    try:
+        value, exact = float(text), Decimal(text)
+    except InvalidOperation:
+        raise ValueError("an exponent of more than eighteen digits") from None
     return value if math.isfinite(value) and Decimal(repr(value)) == exact else exact
 
 

@@ -38,8 +38,11 @@ _LONG_NUMBER = re.compile(rb"[:\[,]\s*-?[\d.]{17,}")
 
 
 def parse_page(body: bytes) -> Page:
-    """Read an answer of `/logs`. Numbers keep all their digits: those that no int or float holds become Decimal. Bytes
-    that are no UTF-8 become lone surrogates; one result among others that is no object becomes one, under `NO_OBJECT`.
+    """Read an answer of `/logs`.
+
+    Numbers keep all their digits: those that no int or float holds become Decimal, but for sixteen digits with an
+    exponent and without a point, and for what is nearer to zero than a float can be. Bytes that are no UTF-8 become
+    lone surrogates; one result among others that is no object becomes one, under `NO_OBJECT`.
 
     Raises PageUnreadable where the body is not a JSON object with a list of objects under `results`.
     """

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
+from itertools import repeat
 from typing import Any, Final
 
 from archiver.errors import PageUnreadable
@@ -150,10 +151,17 @@ def _kept(row: Row, masked: Row) -> Row:
         steps, new = row[name], masked[name]
         if name != "sub_flows":
             masked[name] = row[name]
-        elif isinstance(steps, list) and isinstance(new, list):
-            pairs = zip(steps, new, strict=True)
-            masked[name] = [_kept(old, one) if isinstance(one, dict) else one for old, one in pairs]
+        elif isinstance(steps, list):
+            pairs = zip(steps, new if isinstance(new, list) else repeat(MASK), strict=False)
+            masked[name] = [_step_kept(old, one) for old, one in pairs]
     return masked
+
+
+def _step_kept(step: Any, masked: Any) -> Any:
+    """A sub flow, also where a rule means all of it, or all of them."""
+    if not isinstance(step, dict):
+        return masked
+    return _kept(step, masked if isinstance(masked, dict) else dict.fromkeys(step, MASK))
 
 
 def page_of(body: bytes, texts: tuple[str, ...]) -> Page:

@@ -97,6 +97,17 @@ def test_what_the_archiver_needs_stays_also_in_sub_flows() -> None:
     assert masked["x"] == {"id": MASK}
 
 
+@pytest.mark.parametrize("text", ["$.*", "$..*", "$..sub_flows", "$.sub_flows[*]", "$.sub_flows.*"])
+def test_no_rule_takes_the_sub_flows_themselves(text: str) -> None:
+    """Without them nobody would know that one failed, and that its file is wanted."""
+    steps = [{"id": 2, "status": 3, "triggered_by": "a@b.c"}, "odd"]
+    row = {"id": 1, "created": "0", "state": 3, "sub_flows": steps}
+    masked = mask_row(row, (text,))
+    assert masked["sub_flows"][0] == {"id": 2, "status": 3, "triggered_by": MASK}
+    assert masked["sub_flows"][1] in (MASK, "odd")
+    assert [step.log_id for step in parse_run(mask_row(row | {"sub_flows": steps[:1]}, (text,))).steps] == [2]
+
+
 def values_of(value: Any, field: str) -> list[Any]:
     items = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
     own = [value[field]] if isinstance(value, dict) and field in value else []

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -19,6 +20,7 @@ from archiver.store.engine import translated
 
 SECONDS = 15
 RENEW = 5
+PATIENCE = 1  # for a flow's row that somebody has locked; it is tried again with the next renewal
 WAIT = 0.5  # between two looks at a lease that another process holds
 
 
@@ -43,6 +45,7 @@ _RENEW = text("""
     UPDATE archive.checkpoint SET lease_until = clock_timestamp() + make_interval(secs => :seconds)
     WHERE flow_key = :flow_key AND fence = :fence AND lease_owner = :owner
 """)
+_PATIENTLY = text(f"SET LOCAL lock_timeout = '{PATIENCE}s'")
 _RELEASE = text("""
     UPDATE archive.checkpoint SET lease_until = NULL, lease_owner = NULL
     WHERE flow_key = :flow_key AND fence = :fence
@@ -102,12 +105,12 @@ class Leases:
                 {"owner": self._owner, "seconds": SECONDS, "flow_key": lease.flow_key, "fence": lease.fence}
                 for lease in held
             ]
-            try:
-                with translated(), self._engine.begin() as connection:
-                    for one in bind:
-                        connection.execute(_RENEW, one)
-            except ArchiverError:
-                continue  # the fence decides: a lease that cannot be renewed only lets another process work
+            for one in bind:
+                # Each by itself: who waits for one flow's row must not hold those of others.
+                # The fence decides: a lease that cannot be renewed only lets another process work.
+                with suppress(ArchiverError), translated(), self._engine.begin() as connection:
+                    connection.execute(_PATIENTLY)
+                    connection.execute(_RENEW, one)
 
     def close(self) -> None:
         """Renew no lease any more; those that are held run out by themselves."""

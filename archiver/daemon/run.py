@@ -27,6 +27,7 @@ from archiver.daemon.reload import Reloader
 from archiver.daemon.retiring import Retiring
 from archiver.daemon.schedule import Heartbeat, Schedule, first_served
 from archiver.daemon.signals import Interrupted, Signals
+from archiver.daemon.upkeep import Upkeep
 from archiver.database import revive
 from archiver.errors import ArchiverError, Stalled
 
@@ -38,8 +39,6 @@ STALLED = 15 * 60.0  # of a turn without a step: something hangs that no deadlin
 DRAIN = 4.0  # for turns to finish their window after a signal
 ABORT = 3.0  # more for those that wait for an answer, which is then cut off
 SURVEY = 30.0  # from one look at the times of all flows to the next
-UPKEEP = 6 * 60 * 60.0
-FOLD = 60 * 60.0
 
 log = structlog.get_logger("archiver.daemon")
 
@@ -104,9 +103,9 @@ class Daemon:
         self._trouble = ""  # why ticks fail, while they do
         self._crash: Exception | None = None  # of a tick, by a mistake of ours
         self._reviver: threading.Thread | None = None
-        self._kept_up = self._folded = 0.0
         self._surveyed = float("-inf")
         self._indexes = IndexBuilder(place.engine, lambda: place.config, self._stop.is_set)
+        self._upkeep = Upkeep(place.store, self._indexes.start)
         self._reloader = Reloader(place.config, self._reconfigure, place.store.presence, hangups=hangups, stop=stop)
         self._scheduler = BackgroundScheduler(
             timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
@@ -183,7 +182,7 @@ class Daemon:
         try:
             with self._choosing:
                 self._hand_out()
-                self._upkeep()
+                self._upkeep.look()
         except ArchiverError as exc:
             self._note_trouble(str(exc))
             self._revive()
@@ -301,20 +300,6 @@ class Daemon:
     def _note_step(self, key: int) -> None:
         with self._lock:
             self._working[key] = time.monotonic()
-
-    def _upkeep(self) -> None:
-        """A few times a day: partitions for the months ahead, old passes forgotten, indexes that are missing. Once an
-        hour: passes without news folded."""
-        now = time.monotonic()
-        if not self._folded or now - self._folded > FOLD:
-            self._folded = now
-            self._place.store.fold_passes()
-        if self._kept_up and now - self._kept_up < UPKEEP:
-            return
-        self._kept_up = now
-        self._place.store.partitions.ensure_ahead()
-        self._place.store.forget_old_passes()
-        self._indexes.start()
 
     # --- the configuration ---
 

@@ -74,11 +74,18 @@ _STATES: dict[str, tuple[type[ArchiverError], str]] = {
             " (docs/operations.md on roles)"
         ),
     ),
-    "53": (DatabaseFull, "the database is out of disk, memory or connections"),
+    "53": (
+        DatabaseFull,
+        "the database is out of disk, memory or connections: make room there, or raise max_connections",
+    ),
+    "25006": (DatabaseUnavailable, "the database is read-only: let database.url lead to the primary"),
+    "25P03": (
+        DatabaseInterrupted,
+        "the database ended a transaction for being idle (idle_in_transaction_session_timeout)",
+    ),
     "57": (DatabaseInterrupted, "the database was stopped or cancelled the statement"),
     "40": (DatabaseInterrupted, "the database rolled the transaction back because of another one"),
     "08": (DatabaseInterrupted, "the connection to the database broke"),
-    "25": (DatabaseUnavailable, "the database is read-only"),
 }
 
 

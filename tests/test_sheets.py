@@ -159,6 +159,14 @@ def test_of_a_line_that_is_listed_twice_the_later_one_holds(earlier: Row) -> Non
         assert sheet_of(some).hashes[99] == glanced(some).hashes[99] == last.src_hash
 
 
+def test_what_a_line_has_is_not_taken_from_its_run() -> None:
+    """An empty name of a run is one, and can be had back."""
+    rows = [line_log(1, 1) | {"created": None, "original_filename_uuid": ""}, line_log(2, 1) | {"created": None}]
+    sheet = sheet_of(rows)
+    sheet.settle("run-9", "2026-01-01T00:00:00+00:00")
+    assert [render(line_of(text)) for text in sheet.texts.values()] == rows
+
+
 def test_what_is_masked_stays_masked_when_it_is_read_later() -> None:
     page = [line_log(number, 1, phone=f"0532 {number}") for number in range(100)]
     seen = glanced(page, ("phone",))

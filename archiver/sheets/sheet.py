@@ -68,7 +68,10 @@ class Sheet:
         some = [line for line in self.loose if line.log_id is not None]
         self.loose = [line for line in self.loose if line.log_id is None]
         self.add_lines(
-            line._replace(created=line.created or created, original_filename_uuid=line.original_filename_uuid or run_id)
+            line._replace(
+                created=created if line.created is None else line.created,
+                original_filename_uuid=run_id if line.original_filename_uuid is None else line.original_filename_uuid,
+            )
             for line in some
         )
 

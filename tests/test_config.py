@@ -376,3 +376,15 @@ def test_nothing_prints_a_secret(write: Write, caplog: pytest.LogCaptureFixture)
     logging.getLogger("archiver").warning("%s %r %s", config, config, vars(config))
     assert "canary" not in caplog.text
     assert config.integrators["a"].proxy == "http://u:canary@proxy:3128"
+
+
+def test_who_does_not_log_in_needs_no_credentials(tmp_path: Path) -> None:
+    """Whatever an Integrator is called."""
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "integrators: {shop.example: {environment: prod, username: '${NOT_SET}', password: '${NOT_SET}'}}\n"
+        "projects: [{id: p, slug: s, flows: [{id: f, name: price}]}]\n"
+    )
+    assert load(path, {}, logins=False).integrators["shop.example"].username == "${NOT_SET}"
+    with pytest.raises(ConfigError, match="NOT_SET"):
+        load(path, {})

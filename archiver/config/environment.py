@@ -18,7 +18,7 @@ SECRETS = frozenset({"password", "token", "url", "tokens", "to", "heartbeat"})
 LISTS = frozenset({"tokens", "to"})
 
 # What only a login needs.
-_LOGIN = re.compile(r"integrators\.[^.]+\.(?:username|password|token)(?:_file)?")
+_LOGIN = re.compile(r"integrators\..+\.(?:username|password|token)(?:_file)?")
 _VARIABLE = re.compile(r"\$(\$\{)|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|(\$\{)")
 _LARGEST_SECRET = 1 << 16
 

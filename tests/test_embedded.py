@@ -316,6 +316,15 @@ def test_started_by_hand_it_stays_until_stopped_by_hand(made: Path) -> None:
     assert embedded.stop(made) is False
 
 
+def test_a_server_that_does_not_end_is_not_said_to_have_ended(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    embedded.start(made)
+    with monkeypatch.context() as patch:
+        patch.setattr(server, "SETTLE_SECONDS", -1.0)
+        assert embedded.stop(made) is False
+    embedded.stop(made)
+    assert wait_until(lambda: not is_up(made))
+
+
 def test_a_stop_by_hand_leaves_the_server_to_its_users(made: Path) -> None:
     dsn = embedded.start(made)
     with embedded.running(made):

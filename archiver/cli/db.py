@@ -97,7 +97,7 @@ def stop(context: typer.Context) -> None:
     if embedded.stop(home):
         output.say(f"the embedded Postgres in {home} is stopped")
     else:
-        output.say(f"the embedded Postgres in {home} is not running, or is in use and ends with its last user")
+        output.say(f"the embedded Postgres in {home} is not running, or ends with its last user")
 
 
 def _embedded(config: Config) -> Config:

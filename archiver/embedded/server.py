@@ -57,12 +57,14 @@ def ensure(place: Place, settings: Mapping[str, str]) -> bool:
 
 
 def end(place: Place) -> bool:
-    """Shut the server down; True where there was one. Past a minute it is left to end by itself."""
+    """Shut the server down; True where it has ended. Past a minute it is left to end by itself."""
     if not _runs(place):
         return False
     deadline = time.monotonic() + SETTLE_SECONDS
     told = False
-    while _runs(place) and time.monotonic() < deadline:
+    while _runs(place):
+        if time.monotonic() > deadline:
+            return False
         told = told or _interrupt(place)
         time.sleep(PAUSE)
     return True
@@ -102,7 +104,9 @@ def _answers(place: Place) -> bool:
         )  # fmt: skip
     except psycopg.OperationalError as exc:
         if "password authentication failed" in str(exc):
-            raise DatabaseUnavailable(f"{place.cluster / 'password'} does not fit the data beside it") from exc
+            raise DatabaseUnavailable(
+                f"{place.cluster / 'password'} does not fit the data beside it; bring back both from one backup"
+            ) from exc
         return False
     with connection:
         ours = _leads_into(connection, place.data)

@@ -285,7 +285,8 @@ class _Pass:
             return
         self.turn.is_list_credible = False
         self.turn.report.errors.append(
-            "the list of runs is suddenly empty, though newer runs were stored than it drops"
+            "the list of runs is suddenly empty, though newer runs were stored than it drops: check the ids of the flow"
+            " and of its project; the frontier stays where it is"
         )
 
     def _has_aged(self, writer: Writer, newest: int, signpost: int) -> bool:

@@ -204,7 +204,8 @@ class Client:
         said = server_words(answer.body, self._login.secrets())
         raise RequestRefused(
             f"integrator {self._integrator.name} answered {answer.status} to {path} for flow {flow.name} "
-            f"(flow id {flow.flow_id}, project id {flow.project_id}): {said or 'no reason given'}"
+            f"(flow id {flow.flow_id}, project id {flow.project_id}): {said or 'no reason given'};"
+            " check the ids of the flow and of its project in the configuration"
         )
 
     def _send(self, path: str, query: Query, cap: int, stop: threading.Event, meanwhile: Meanwhile) -> Response:

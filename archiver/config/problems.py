@@ -61,7 +61,7 @@ class Problems:
         if raw is BROKEN:
             return None
         if raw is not None and not isinstance(raw, Mapping):
-            self.add(path, "must be a mapping of keys to values", raw)
+            self.add(path, "must be a mapping of keys to values; indent its keys below it", raw)
             return None
         given = {key: value for key, value in (raw or {}).items() if value not in (None, "")}
         before = len(self.lines)

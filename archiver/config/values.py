@@ -122,7 +122,7 @@ def moment(text: object) -> datetime:
 def word(text: object) -> str:
     """A name or an id: one line of printable characters, without space around it."""
     if not isinstance(text, str):
-        raise ValueError("must be text")  # noqa: TRY004  pydantic collects ValueErrors
+        raise ValueError("must be text; write it in quotes")  # noqa: TRY004  pydantic collects ValueErrors
     value = text.strip()
     if not value or not value.isprintable() or len(value) > 200:
         raise ValueError("must be 1 to 200 printable characters")

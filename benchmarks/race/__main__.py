@@ -21,7 +21,7 @@ from pathlib import Path
 
 import psycopg
 
-from benchmarks.race import report
+from benchmarks.race import daemon, report
 from benchmarks.race.contender import Contender, Skipped
 from benchmarks.race.dlt_loads import Dlt
 from benchmarks.race.loops import Loop
@@ -64,6 +64,18 @@ class Race:
                         OURS.forget(dsn)
                         known[one.name].append(_load(one, dsn, source, "read again"))
         return second, known | {one.name: second[one.name] for one in contenders if one.asks_again}
+
+    def daemon(self, source: Integrator, connections: int) -> tuple[Runs, Runs]:
+        """First loads by the archiver as a daemon, and how it reads again what it has read."""
+        firsts: list[Measured] = []
+        again: list[Measured] = []
+        for number in range(self._rounds):
+            with self._ready(OURS, source, connections) as dsn:
+                first, second = daemon.loads(dsn, source, OURS.daemon())
+            firsts.append(first)
+            again.append(second)
+            print(f"daemon, round {number + 1}: first {first.wall:.1f} s, again {second.wall:.1f} s", flush=True)
+        return {daemon.NAME: firsts}, {daemon.NAME: again}
 
     def kill(
         self, source: Integrator, contenders: Sequence[Contender], connections: int, first: Runs
@@ -164,6 +176,7 @@ def _run(server: str, asked: argparse.Namespace, contenders: Sequence[Contender]
         size = f"{source.lines:,} lines of {asked.flows * asked.runs} runs"
         near = race.heat(f"{size}, 0 ms", source, contenders, 4)
         second, known = race.again(source, contenders, 4)
+        firsts, again = race.daemon(source, 4)
         killed = race.kill(source, contenders, 4, near.runs)
         source.latency(30)
         far = race.heat(f"{size}, 30 ms, 8 connections", source, quick, 8)
@@ -178,7 +191,7 @@ def _run(server: str, asked: argparse.Namespace, contenders: Sequence[Contender]
         (
             *map(report.first_loads, heats),
             report.later_loads("Second load, nothing new, 0 ms", second, near.runs),
-            report.later_loads("Reading again what is known, 0 ms", known, near.runs),
+            report.later_loads("Reading again what is known, 0 ms", {**again, **known}, {**firsts, **near.runs}),
             report.killed(killed, near.runs),
         )
     ), heats

@@ -42,11 +42,16 @@ class Usage(NamedTuple):
     megabytes: float
 
 
+def environment() -> dict[str, str]:
+    """The environment of a program as its user has it: whoever installs one has its modules compiled."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 def run(command: list[str], *, environ: dict[str, str], killed_by: Event | None = None) -> Usage:
     """Run a program to its end, or until somebody wants it and its children killed. Raises SystemExit if it fails."""
     began = time.monotonic()
     process = subprocess.Popen(
-        command, cwd=HERE, env=os.environ | environ, stdout=subprocess.DEVNULL, start_new_session=True
+        command, cwd=HERE, env=environment() | environ, stdout=subprocess.DEVNULL, start_new_session=True
     )
     ended = Event()
     peak = _Peak(process.pid, ended)
@@ -102,10 +107,16 @@ def _kilobytes(process: Path) -> int:
     return int(found[1]) if found else 0
 
 
-def process_seconds(pid: int) -> float:
-    """CPU of one process so far."""
+def process_seconds(pid: int, *, with_children: bool = False) -> float:
+    """CPU of one process so far; `with_children`: and of those that it has had, once they have ended."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    return sum(map(int, fields[11 : 15 if with_children else 13])) / TICKS
+
+
+def peak(pid: int) -> float:
+    """The most memory that one process has had, in MB, what it shares with others included."""
+    found = re.search(r"^VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return int(found[1]) / 1024 if found else 0.0
 
 
 def postgres_seconds(dsn: str) -> float:

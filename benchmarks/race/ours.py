@@ -54,6 +54,10 @@ class Archiver:
     def command(self) -> list[str]:
         return [*self._archiver(), "sync"]
 
+    def daemon(self) -> list[str]:
+        """The same, for as long as it may run."""
+        return [*self._archiver(), "run"]
+
     def environ(self) -> dict[str, str]:
         return {}
 

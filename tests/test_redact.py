@@ -106,6 +106,7 @@ def test_no_rule_takes_the_sub_flows_themselves(text: str) -> None:
     assert masked["sub_flows"][0] == {"id": 2, "status": 3, "triggered_by": MASK}
     assert masked["sub_flows"][1] in (MASK, "odd")
     assert [step.log_id for step in parse_run(mask_row(row | {"sub_flows": steps[:1]}, (text,))).steps] == [2]
+    assert mask_row(row | {"sub_flows": "none"}, ("$.*",))["sub_flows"] == MASK
 
 
 def values_of(value: Any, field: str) -> list[Any]:

@@ -16,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import make_url
 
 from archiver.config import ENVIRONMENTS, default, example, load
-from archiver.config.cron import crontab
+from archiver.config.cron import crontab, twice
 from archiver.config.environment import SECRETS, Outside
 from archiver.config.problems import BROKEN, Problems
 from archiver.config.values import duration, libpq_form
@@ -388,3 +388,16 @@ def test_who_does_not_log_in_needs_no_credentials(tmp_path: Path) -> None:
     assert load(path, {}, logins=False).integrators["shop.example"].username == "${NOT_SET}"
     with pytest.raises(ConfigError, match="NOT_SET"):
         load(path, {})
+
+
+@pytest.mark.parametrize(
+    ("expression", "since", "hours"),
+    [
+        ("0 3 * * *", "2024-03-05T03:00:05", 48),
+        ("0 3 * * mon,tue", "2024-03-05T03:00:05", 7 * 24),
+        ("*/30 * * * *", "2024-03-05T03:00:05", 1),
+    ],
+)
+def test_two_fires_of_a_cron_are_as_far_as_its_days_say(expression: str, since: str, hours: int) -> None:
+    moment = datetime.fromisoformat(since).replace(tzinfo=UTC)
+    assert twice(expression, moment) == timedelta(hours=hours, seconds=-5)

@@ -7,7 +7,7 @@ day of the month and the day of the week are restricted, crontab fires on either
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _PART = re.compile(r"(?:\*|([0-7])(?:-([0-7]))?)(?:/([1-9]\d?))?", re.ASCII)
@@ -25,6 +25,17 @@ def crontab(text: object) -> str:
     expression = " ".join(fields)
     _prove(expression)
     return expression
+
+
+def twice(expression: str, since: datetime) -> timedelta:
+    """From then until the expression, as `crontab` gives it, has fired two times: what two intervals are to `every`."""
+    # Imported here: most commands need no scheduler.
+    from apscheduler.triggers.cron import CronTrigger
+
+    trigger = CronTrigger.from_crontab(expression, timezone=UTC)
+    first = trigger.get_next_fire_time(since, since)
+    second = first and trigger.get_next_fire_time(first, first)
+    return (second or datetime.max.replace(tzinfo=UTC)) - since
 
 
 def _weekdays(field: str) -> str:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from archiver.config import Flow
+from archiver.config.cron import twice
 from archiver.queries.reader import Reader, Row
 from archiver.signs import FlowFacts, NewKind
 
@@ -156,10 +157,18 @@ def _facts(
         name=flow.name,
         integrator=flow.integrator,
         lateness=flow.lateness,
-        every=flow.every or timedelta(minutes=30),
+        two_polls=_two_polls(flow, row),
         usual_gap=usual,
         new_kinds=kinds,
         gaps=gone.get("gaps", 0),
         lost=gone.get("lost", 0),
         missing=gone.get("missing", ""),
     )
+
+
+def _two_polls(flow: Flow, row: Row) -> timedelta:
+    """How long two polls may take to come, from what is certain on."""
+    if flow.cron is None:
+        return 2 * (flow.every or timedelta(0))
+    certain = row["covered_to"]
+    return twice(flow.cron, row["added_at"] if certain is None else certain + flow.lateness)

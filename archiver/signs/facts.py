@@ -47,7 +47,7 @@ class FlowFacts:
     integrator: str
     added_at: datetime
     lateness: timedelta = timedelta(minutes=10)
-    every: timedelta = timedelta(minutes=5)
+    two_polls: timedelta = timedelta(minutes=10)  # how long these take to come, from `covered_to` and `lateness` on
     covered_from: datetime | None = None
     covered_to: datetime | None = None
     checked_at: datetime | None = None

@@ -194,7 +194,7 @@ def _lag(view: View, flow: FlowFacts) -> Iterator[Condition]:
     if certain is None and (not flow.failures or flow.checked_at is not None):
         return
     behind = now - (flow.added_at if certain is None else certain + flow.lateness)
-    if behind <= view.settings.lag + 2 * flow.every:
+    if behind <= view.settings.lag + flow.two_polls:
         return
     text = [f"every run is certain up to {moment(certain, view.settings.timezone)}" if certain else "never read so far"]
     if flow.failures:

@@ -14,9 +14,11 @@ from pydantic import SecretStr
 from archiver import cli
 from archiver.alerts import Rounds
 from archiver.database import folder
+from archiver.queries import reading
+from archiver.queries.signs import flow_facts, now
 from archiver.signs import Facts, Settings, Space, conditions
 from archiver.store import connect, migrate
-from tests.alerting import Archive, Inbox
+from tests.alerting import FLOW, Archive, Inbox
 from tests.system.story import small_flows, told
 from tests.test_daemon import daemon, polled, said, stop, wait_for
 
@@ -185,3 +187,15 @@ def test_none_is_lost_to_a_kill_and_none_told_twice_by_two(tmp_path: Path, datab
 
 # The one that was killed shows itself for a minute more.
 _LIVING = "SELECT count(*) FROM archive.daemon WHERE seen_at > (SELECT made_at FROM archive.alert_message LIMIT 1)"
+
+
+def test_a_flow_that_is_polled_once_a_night_is_not_behind_by_day(archive: Archive) -> None:
+    """Its cron says when the next polls come: one that has not come is waited for as long as any flow's."""
+    nightly = replace(FLOW, every=None, cron=f"{datetime.now(UTC) - timedelta(hours=3):%M %H} * * *")
+    kinds = []
+    for ago in ("3 h", "50 h"):
+        archive.sql(f"UPDATE archive.checkpoint SET frontier = now() - interval '{ago}' - interval '10 min'")
+        with reading(archive.engine) as reader:
+            facts = Facts(now(reader), flow_facts(reader, {archive.key: nightly}, {}))
+        kinds.append([one.kind for one in conditions(facts, Settings())])
+    assert kinds == [[], ["lag"]]

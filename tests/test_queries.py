@@ -12,6 +12,7 @@ from sqlalchemy import Engine, text
 
 from archiver import queries
 from archiver.errors import ArchiverError
+from archiver.queries.flow_runs import days_of
 from archiver.store import connect, migrate, translated
 
 DAY = datetime(2025, 3, 1, tzinfo=UTC)
@@ -319,3 +320,19 @@ def test_files_are_found_by_the_log_they_belong_to(engine: Engine) -> None:
         assert queries.body_of(reader, both[0]).text == '{\n    "a": 1.10\n}'
         run = queries.run(reader, 1, 2)
         assert list(queries.details_of(reader, run)) == both
+
+
+def test_the_days_of_a_period_end_with_it(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE archive.flow SET day_zone = 'Europe/Istanbul'"))
+        connection.execute(
+            text(
+                "INSERT INTO archive.flow_day (flow_key, day, runs, succeeded, failed, empty, lines, failed_lines)"
+                " SELECT 1, date '2025-03-01' + i, 1, 1, 0, 0, 0, 0 FROM generate_series(0, 5) i"
+            )
+        )
+    end = datetime(2025, 3, 3, 21, tzinfo=UTC)  # midnight in Istanbul, where the 4th begins
+    with queries.reading(engine) as reader:
+        for until, last in ((end, 3), (end + timedelta(microseconds=1), 4), (end - MINUTE, 3)):
+            days = days_of(reader, 1, DAY + timedelta(days=1), until)
+            assert [str(day["day"]) for day in days] == [f"2025-03-{n:02}" for n in range(2, last + 1)]

@@ -156,12 +156,13 @@ def with_days(some: Figures, days: list[Row]) -> Figures:
 
 def days_of(reader: Reader, flow_key: int, since: datetime | None, until: datetime | None) -> list[Row]:
     """Rows of reporting.run_daily of a period, the oldest first."""
+    # A period that ends with a day is over before the next one begins.
     return reader.rows(
         "SELECT * FROM reporting.run_daily v WHERE flow_key = %(flow_key)s"
         " AND (%(since)s::timestamptz IS NULL OR day >= (%(since)s::timestamptz AT TIME ZONE"
         "  (SELECT day_zone FROM archive.flow WHERE flow_key = %(flow_key)s))::date)"
-        " AND (%(until)s::timestamptz IS NULL OR day < (%(until)s::timestamptz AT TIME ZONE"
-        "  (SELECT day_zone FROM archive.flow WHERE flow_key = %(flow_key)s))::date + 1) ORDER BY day",
+        " AND (%(until)s::timestamptz IS NULL OR day <= ((%(until)s::timestamptz - interval '1 microsecond')"
+        "  AT TIME ZONE (SELECT day_zone FROM archive.flow WHERE flow_key = %(flow_key)s))::date) ORDER BY day",
         flow_key=flow_key,
         since=since,
         until=until,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -12,7 +13,9 @@ from sqlalchemy import Engine, text
 
 from archiver import queries
 from archiver.errors import ArchiverError
+from archiver.queries import run_lines
 from archiver.queries.flow_runs import days_of
+from archiver.queries.run_lines import RunLines, page_of_lines
 from archiver.store import connect, migrate, translated
 
 DAY = datetime(2025, 3, 1, tzinfo=UTC)
@@ -336,3 +339,36 @@ def test_the_days_of_a_period_end_with_it(engine: Engine) -> None:
         for until, last in ((end, 3), (end + timedelta(microseconds=1), 4), (end - MINUTE, 3)):
             days = days_of(reader, 1, DAY + timedelta(days=1), until)
             assert [str(day["day"]) for day in days] == [f"2025-03-{n:02}" for n in range(2, last + 1)]
+
+
+@pytest.mark.parametrize("finished", ["'2025-03-01 05:00+00'", "NULL"])
+@pytest.mark.parametrize("size", [2, 7, 50])
+def test_a_long_run_has_its_lines_of_odd_times_too(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, finished: str, size: int
+) -> None:
+    """Behind the others, each once, on pages of any size, and as filtered as these are."""
+    monkeypatch.setattr(run_lines, "SHORT", 10)
+    with engine.begin() as connection:
+        connection.execute(text(f"UPDATE archive.run SET line_count = 18, finished = {finished} WHERE log_id = 4"))
+        connection.execute(
+            text(
+                "INSERT INTO archive.line (flow_key, log_id, created, original_filename_uuid, form, src_hash, status)"
+                " SELECT 1, 600 + i, CASE WHEN i <= 3 THEN timestamptz '1970-01-20' WHEN i <= 5 THEN '2099-01-01'"
+                " ELSE '2025-03-01 04:00+00' END, 'run-4', 0, i, 2 + i % 2 FROM generate_series(1, 18) i"
+            )
+        )
+
+    def pages(which: RunLines) -> Iterator[int]:
+        with queries.reading(engine) as reader:
+            while True:
+                page = page_of_lines(reader, queries.run(reader, 1, 4), which, size)
+                yield from (row["log_id"] - 600 for row in page.rows)
+                if page.more is None:
+                    return
+                assert len(page.rows) == size
+                which = replace(which, behind=page.more)
+
+    # While it goes on, nobody knows what is late.
+    found = [*range(6, 19), *([4, 5, 1, 2, 3] if finished == "NULL" else [1, 2, 3, 4, 5])]
+    assert list(pages(RunLines())) == found
+    assert list(pages(RunLines(status="failed"))) == [one for one in found if one % 2]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from archiver.queries.criteria import Bind, Criterion
@@ -40,11 +39,15 @@ class LinesPage(NamedTuple):
 
 
 # A long run is not sorted for every page: between its beginning and its end, the index on time has little else to
-# read. The concatenation keeps the planner from the index that finds whole runs.
+# read. The concatenation keeps the planner from the index that finds whole runs. What lies outside comes last, and is
+# found by that index: what costs as much as reading the run is asked for at its end alone.
 _KEYS = """
     SELECT l.log_id, l.created::text AS moment FROM archive.line l
-    WHERE l.flow_key = {flow_key} AND {run} AND {where} ORDER BY l.created, l.log_id LIMIT {limit}
+    WHERE l.flow_key = %(flow_key)s AND {conditions} ORDER BY l.created, l.log_id LIMIT {limit}
 """
+_OF_RUN = "l.original_filename_uuid = %(run_id)s"
+_USUAL = "{0} >= %(started_at)s::timestamptz"
+_ENDED = "{0} < %(finished_at)s::timestamptz + interval '1 day'"
 _ROWS = """
     SELECT v.*, d.outcome AS file
     FROM unnest(%(log_ids)s::bigint[], %(created)s::timestamptz[]) WITH ORDINALITY AS k (log_id, created, place)
@@ -55,17 +58,14 @@ _ROWS = """
 
 
 def page_of_lines(reader: Reader, run: Row, which: RunLines, limit: int) -> LinesPage:
-    """A page of the lines of a row of reporting.run."""
+    """A page of the lines of a row of reporting.run. Of a long one, those of an odd time come last: from before it
+    began, or later than a day after its end."""
     if run["run_id"] is None:
         return LinesPage([], None)
-    bind = Bind()
-    text = _KEYS.format(
-        flow_key=bind.add(run["flow_key"]),
-        run=_of_run(run, bind),
-        where=" AND ".join(_conditions(which, bind)),
-        limit=bind.add(limit + 1),
-    )
-    found = reader.rows(text, **bind)
+    found: list[Row] = []
+    for part, asked in _parts(reader, run, which):
+        if len(found) <= limit:
+            found += _keys(reader, run, part, asked, limit + 1 - len(found))
     shown = found[:limit]
     rows = reader.rows(
         _ROWS,
@@ -77,18 +77,34 @@ def page_of_lines(reader: Reader, run: Row, which: RunLines, limit: int) -> Line
     return LinesPage(rows, more)
 
 
-def _of_run(run: Row, bind: Bind) -> str:
-    named = bind.add(run["run_id"])
+def _parts(reader: Reader, run: Row, which: RunLines) -> list[tuple[str, RunLines]]:
+    """The conditions of the parts in which a run is read, in their order, and what is asked for of each."""
     if run["line_count"] <= SHORT:
-        return f"l.original_filename_uuid = {named}"
-    condition = f"l.original_filename_uuid || '' = {named} AND l.created >= {bind.add(run['started_at'])}"
-    if run["finished_at"] is not None:
-        condition += f" AND l.created < {bind.add(run['finished_at'] + timedelta(days=1))}"
-    return condition
+        return [(_OF_RUN, which)]
+    usual = _USUAL if run["finished_at"] is None else f"{_USUAL} AND {_ENDED}"
+    while_it_ran = f"l.original_filename_uuid || '' = %(run_id)s AND {usual.format('l.created')}"
+    at_other_times = f"{_OF_RUN} AND NOT ({usual.format('l.created')})"
+    if which.behind is None:
+        return [(while_it_ran, which), (at_other_times, which)]
+    place = usual.format("%(moment)s::timestamptz")
+    (found,) = reader.rows(f"SELECT {place} AS is_usual", moment=which.behind.moment, **_named(run))
+    if found["is_usual"]:
+        return [(while_it_ran, which), (at_other_times, replace(which, behind=None))]
+    return [(at_other_times, which)]
+
+
+def _keys(reader: Reader, run: Row, part: str, which: RunLines, limit: int) -> list[Row]:
+    bind = Bind(_named(run))
+    conditions = " AND ".join([part, *_conditions(which, bind)])
+    return reader.rows(_KEYS.format(conditions=conditions, limit=bind.add(limit)), **bind)
+
+
+def _named(run: Row) -> Row:
+    return {name: run[name] for name in ("flow_key", "run_id", "started_at", "finished_at")}
 
 
 def _conditions(which: RunLines, bind: Bind) -> list[str]:
-    conditions = ["TRUE"]
+    conditions = []
     if which.status:
         conditions.append(f"l.status = {bind.add(STATUSES[which.status])}")
     conditions += [one.condition(bind, ()) for one in which.criteria]

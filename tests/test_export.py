@@ -31,7 +31,7 @@ from archiver.errors import MissingExtra
 from archiver.export import Exported, ExportRefused, Selection
 from archiver.export.pieces import folders
 from archiver.export.places import place_at
-from archiver.store import connect, migrate
+from archiver.store import Policy, Retention, connect, migrate
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 ODD = "a \"quoted\", 'single' ☃ \u202e \\ line\nbreak"
@@ -271,6 +271,37 @@ def test_a_killed_export_is_no_export_and_goes_on_where_it_was(engine: Engine, d
     entries = manifest(to)["files"]
     assert {entry["view"] for entry in entries} == {"run", "line"}
     assert all(hashlib.sha256((to / one["path"]).read_bytes()).hexdigest() == one["sha256"] for one in entries)
+
+
+@pytest.mark.parametrize("already", [None, datetime(2026, 2, 1, tzinfo=UTC)], ids=["first prune", "pruned before"])
+def test_what_is_pruned_while_an_export_runs_stays_in_it(
+    engine: Engine, database: str, tmp_path: Path, already: datetime | None
+) -> None:
+    """And what is erased then does not: each file is made of one state of the archive."""
+
+    def prune(cut: datetime) -> None:
+        Retention(engine).prune([Policy(1, cut, cut, cut)])
+
+    def at_work(_: Exported) -> None:
+        prune(datetime(2026, 3, 10, tzinfo=UTC))
+        with engine.begin() as connection:
+            connection.execute(text("DELETE FROM archive.line WHERE log_id = 10403"))
+            erased = "INSERT INTO archive.tombstone (flow_key, log_type, log_id) VALUES (1, 3, 10403)"
+            connection.execute(text(f"{erased} ON CONFLICT DO NOTHING"))
+
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE archive.checkpoint SET frontier = now()"))
+    exported(engine, database, tmp_path, "line", flow_keys=(1,))
+    before = {row["log_id"] for row in from_files(tmp_path, "line")}
+    if already:
+        prune(already)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE archive.line SET src_hash = src_hash + 1"))  # every month is written anew
+    room.export(engine, database, str(tmp_path), Selection(("line",), (1,)), now=NOW, progress=at_work)
+    after = [row["log_id"] for row in from_files(tmp_path, "line")]
+    assert len(from_view(database, "line")) < 400
+    assert 10403 in before
+    assert sorted(after) == sorted(before - {10403})
 
 
 def test_two_exports_into_one_folder_do_not_meet(engine: Engine, database: str, tmp_path: Path) -> None:

@@ -65,33 +65,15 @@ def export(
     place = place_at(to)
     with queries.reading(engine) as reader:
         pieces = pieces_of(reader, selection, schema.newest())
-        pruned = queries.pruned_before(reader)
-        erased = {place: queries.erased(reader, *place) for place in pruned}
     report = Exported(str(place))
     with _filing(place), place.locked():
         place.clear()
-        _Work(place, dsn, report, _Lost(pruned, erased), progress).run(pieces, now)
+        _Work(place, dsn, report, progress).run(pieces, now)
     return report
 
 
-@dataclass(frozen=True, slots=True)
-class _Lost:
-    """What the archive no longer has: until when rows were pruned, by flow and view; which logs were erased."""
-
-    pruned: dict[tuple[int, str], datetime]
-    erased: dict[tuple[int, str], set[tuple[int, int]]]
-
-    def before(self, piece: Piece) -> datetime | None:
-        """Where the piece may once have had more rows: the time before which they were."""
-        found = None if piece.flow_key is None else self.pruned.get((piece.flow_key, piece.view))
-        return found if found is not None and piece.month is not None and f"{found:%Y-%m}" >= piece.month else None
-
-
 class _Work:
-    def __init__(
-        self, place: Place, dsn: str, report: Exported, lost: _Lost, progress: Callable[[Exported], None]
-    ) -> None:
-        self._lost = lost
+    def __init__(self, place: Place, dsn: str, report: Exported, progress: Callable[[Exported], None]) -> None:
         self._place = place
         self._dsn = dsn
         self._report = report
@@ -163,12 +145,12 @@ class _Work:
         """Rows that the file has now and the archive has no more."""
         from archiver.export import carry
 
-        before = self._lost.before(piece)
+        before = carry.pruned_before(cursor, piece)
         old = self._before.get(piece.key)
         name = old.path if old is not None and self._place.size(old.path) is not None else piece.path
         if before is None or piece.flow_key is None or parquet.mark_of(self._place, name) is None:
             return ()
-        without = carry.held(cursor, piece, before) | self._lost.erased[piece.flow_key, piece.view]
+        without = carry.held(cursor, piece, before) | carry.erased(cursor, piece.view, piece.flow_key)
         return carry.carried(self._place, name, piece, before, without)
 
 

@@ -22,6 +22,24 @@ _TYPES = {"run": 1, "step": 2, "line": 3}
 Key = tuple[int, int]  # log type and id
 
 
+def pruned_before(cursor: Any, piece: Piece) -> datetime | None:
+    """Where the piece may once have had more rows: the time before which they were.
+
+    By the cursor whose rows are written, as all that is asked here: the archive is pruned while an export runs.
+    """
+    if piece.flow_key is None or piece.month is None:
+        return None
+    cursor.execute(queries.pruned_statement(piece.view, piece.flow_key))
+    (found,) = cursor.fetchone() or (None,)
+    return found if found is not None and f"{found:%Y-%m}" >= piece.month else None
+
+
+def erased(cursor: Any, view: str, flow_key: int) -> set[Key]:
+    """The logs of which a view's row was erased, or changed, at a person's request."""
+    cursor.execute(queries.erased_statement(view, flow_key))
+    return set(cursor.fetchall())
+
+
 def held(cursor: Any, piece: Piece, before: datetime) -> set[Key]:
     """Those logs of the piece, of the time in which others were pruned, that the archive still has: few as a rule."""
     columns = "log_id, log_type" if piece.view == "detail" else "log_id"

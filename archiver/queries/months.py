@@ -82,24 +82,6 @@ def view_months(
     return [Month(row["flow_key"], row["month"], row["rows"], row["state"]) for row in found]
 
 
-def pruned_before(reader: Reader) -> dict[tuple[int, str], datetime]:
-    """For a flow and a view: the time before which rows of it may have been pruned."""
-    rows = reader.rows(
-        "SELECT flow_key, p.key AS view, p.value::timestamptz AS before"
-        " FROM archive.checkpoint, jsonb_each_text(pruned) p"
-    )
-    return {(row["flow_key"], row["view"]): row["before"] for row in rows}
-
-
-def erased(reader: Reader, flow_key: int, view: str) -> set[tuple[int, int]]:
-    """Log type and id of the logs of which a view's row was erased, or changed, at a person's request."""
-    which = {"line": "log_type = 3 AND masked IS NULL", "detail": "true"}.get(view, "cardinality(masked) > 0")
-    rows = reader.rows(
-        f"SELECT log_type, log_id FROM archive.tombstone WHERE flow_key = %(key)s AND {which}", key=flow_key
-    )
-    return {(row["log_type"], row["log_id"]) for row in rows}
-
-
 def _states(view: str) -> str:
     column = MONTHLY[view]
     moment = f"v.{column}" if column == "day" else f"v.{column} AT TIME ZONE 'UTC'"
@@ -125,3 +107,14 @@ def month_statement(view: str, flow_key: int | None, month: str | None, columns:
         f"SELECT {columns} FROM reporting.{view} WHERE flow_key = {flow_key:d}"
         f" AND {column} >= '{month}-01' AND {column} < '{after}-01'"
     )
+
+
+def pruned_statement(view: str, flow_key: int) -> str:
+    """SQL for the time before which rows of a view of a flow may have been pruned: one row, null for never."""
+    return f"SELECT (pruned ->> '{view}')::timestamptz AS before FROM archive.checkpoint WHERE flow_key = {flow_key:d}"
+
+
+def erased_statement(view: str, flow_key: int) -> str:
+    """SQL for log type and id of the logs of which a view's row was erased, or changed, at a person's request."""
+    which = {"line": "log_type = 3 AND masked IS NULL", "detail": "true"}.get(view, "cardinality(masked) > 0")
+    return f"SELECT log_type, log_id FROM archive.tombstone WHERE flow_key = {flow_key:d} AND {which}"

@@ -42,8 +42,7 @@ def filled(bench: Bench) -> Bench:
 def written(bench: Bench) -> tuple[evidence.Proof, zipfile.ZipFile]:
     buffer = io.BytesIO()
     with queries.reading(bench.store.engine) as reader:
-        row = queries.run(reader, bench.key, 1)
-    proof = evidence.write(bench.store.engine, row, buffer, NOW)
+        proof = evidence.write(reader, queries.run(reader, bench.key, 1), buffer, NOW)
     return proof, zipfile.ZipFile(buffer)
 
 
@@ -89,6 +88,19 @@ def test_the_rows_are_those_that_came(filled: Bench) -> None:
     assert run["archive"]["line_count"] == run["archive"]["source_line_count"] == 2
     assert len(zipped_files.read("lines.jsonl").splitlines()) == 2
     assert len(json.loads(zipped_files.read("steps.json"))) == 1
+
+
+def test_all_of_it_is_one_state_of_the_archive(filled: Bench) -> None:
+    """Whatever is pruned, or changes, while it is written."""
+    buffer = io.BytesIO()
+    with queries.reading(filled.store.engine) as reader:
+        row = queries.run(reader, filled.key, 1)
+        with filled.store.engine.begin() as connection:
+            for table in ("run", "step", "line", "detail"):
+                connection.execute(text(f"DELETE FROM archive.{table}"))
+        proof = evidence.write(reader, row, buffer, NOW)
+    assert (proof.lines, proof.files) == (2, 2)
+    assert len(zipfile.ZipFile(buffer).read("source/line_logs.jsonl").splitlines()) == 2
 
 
 def test_nothing_of_a_row_can_act_on_the_page(filled: Bench) -> None:

@@ -11,7 +11,7 @@ from typing import IO, Annotated
 import typer
 
 from archiver.cli import output, words
-from archiver.cli.call import WrongCall, call_of, database, flow_keys
+from archiver.cli.call import WrongCall, archive, call_of, flow_keys
 from archiver.cli.options import READ, Flows, examples
 from archiver.cli.show import only_run
 
@@ -36,17 +36,15 @@ def evidence(
     from archiver import evidence as room
     from archiver import queries
 
-    call = call_of(context)
-    with database(call.any_config()) as engine:
-        with queries.reading(engine) as reader:
-            keys = flow_keys(queries.flows(reader), flow or ())
-            row = only_run(queries.runs_named(reader, run, keys), run)
+    with archive(context) as reader:
+        keys = flow_keys(queries.flows(reader), flow or ())
+        row = only_run(queries.runs_named(reader, run, keys), run)
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", str(row["run_id"] or row["log_id"]))[:100]
         path = to or Path(f"evidence-{name}.zip")
         if path.exists():
             raise WrongCall(f"{path} is there already: name another file with --to")
         with _complete(path) as file:
-            proof = room.write(engine, row, file, call.now)
+            proof = room.write(reader, row, file, call_of(context).now)
     output.say(f"{path}: {words.many(proof.lines, 'line')}, {words.many(proof.files, 'file')}")
     if proof.archive_state != "sealed":
         output.note(f"the run is {proof.archive_state} in the archive: it is not confirmed to be complete", "yellow")

@@ -22,11 +22,9 @@ from datetime import datetime
 from itertools import islice
 from typing import IO, Any
 
-from sqlalchemy import Engine
-
 from archiver import queries
 from archiver.evidence.page import page
-from archiver.logs import canonical, dump_exact
+from archiver.logs import canonical
 from archiver.queries import originals
 
 __all__ = ["Proof", "write"]
@@ -45,10 +43,13 @@ class Proof:
     sums: dict[str, str] = field(default_factory=dict)
 
 
-def write(engine: Engine, one: queries.Row, to: IO[bytes], now: datetime) -> Proof:
-    """Write the evidence of a row of reporting.run. Memory does not grow with the run."""
+def write(reader: queries.Reader, one: queries.Row, to: IO[bytes], now: datetime) -> Proof:
+    """Write the evidence of a row of reporting.run that came from this reader: all of it is one state of the archive.
+
+    Memory does not grow with the run.
+    """
     proof = Proof(one["run_id"], one["archive_state"])
-    with queries.reading(engine) as reader, zipfile.ZipFile(to, "w", zipfile.ZIP_DEFLATED) as zipped:
+    with zipfile.ZipFile(to, "w", zipfile.ZIP_DEFLATED) as zipped:
         into = _Into(zipped, proof, now)
         times = queries.times_of(reader, one)
         steps = queries.steps_of(reader, one)
@@ -56,8 +57,9 @@ def write(engine: Engine, one: queries.Row, to: IO[bytes], now: datetime) -> Pro
         into.text("run.json", _json({**one, "archive": times, "written_at": now}))
         into.text("steps.json", _json(steps))
         into.text("files.json", _json(files))
-        proof.lines = into.rows("lines.jsonl", map(_json, queries.lines_of(reader, one)))
-        _source(engine, one, into)
+        proof.lines = into.rows("lines.jsonl", map(_bytes, map(_json, queries.lines_of(reader, one))))
+        into.put("source/main_log.json", originals.main_log_of(reader, one))
+        into.rows("source/line_logs.jsonl", originals.line_logs_of(reader, one))
         some = list(islice(queries.lines_of(reader, one, SHOWN), SHOWN))
         into.text("index.html", page(one, times, steps=steps, lines=some, files=files, now=now))
         sums = "".join(f"{digest}  {name}\n" for name, digest in sorted(proof.sums.items()))
@@ -73,21 +75,11 @@ def _files(reader: queries.Reader, one: queries.Row, into: _Into) -> list[querie
         if row["has_body"]:
             suffix = "zip" if row["body_form"] == "zip" else "bin"
             name = f"files/{row['log_type']}-{row['log_id']}.{suffix}"
-            into.bytes(name, queries.raw_of(reader, row) or b"")
+            into.put(name, queries.raw_of(reader, row) or b"")
             into.proof.files += 1
         about = {key: value for key, value in row.items() if key not in ("flow_key", "has_body")}
         said.append({"file": name, **about})
     return said
-
-
-def _source(engine: Engine, one: queries.Row, into: _Into) -> None:
-    """The Integrator's own rows, rendered back from what was kept of them: the same fields and values."""
-    options = {"stream_results": True, "yield_per": 500}
-    with engine.connect().execution_options(**options) as connection:
-        (run,) = originals.main_logs(connection, one["flow_key"], log_ids=[one["log_id"]])
-        into.text("source/main_log.json", dump_exact(run))
-        lines = originals.line_logs(connection, one["flow_key"], one["run_id"]) if one["run_id"] else iter(())
-        into.rows("source/line_logs.jsonl", map(dump_exact, lines))
 
 
 class _Into:
@@ -110,18 +102,18 @@ class _Into:
             yield summed
         self.proof.sums[name] = summed.digest.hexdigest()
 
-    def bytes(self, name: str, body: bytes) -> None:
+    def put(self, name: str, body: bytes) -> None:
         with self._open(name) as file:
             file.write(body)
 
     def text(self, name: str, text: str) -> None:
-        self.bytes(name, text.encode("utf-8", "backslashreplace"))
+        self.put(name, _bytes(text))
 
-    def rows(self, name: str, lines: Iterable[str]) -> int:
+    def rows(self, name: str, lines: Iterable[bytes]) -> int:
         count = 0
         with self._open(name) as file:
             for line in lines:
-                file.write(f"{line}\n".encode("utf-8", "backslashreplace"))
+                file.write(line + b"\n")
                 count += 1
         return count
 
@@ -134,6 +126,10 @@ class _Summed:
     def write(self, data: bytes) -> None:
         self._file.write(data)
         self.digest.update(data)
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _json(value: Any) -> str:

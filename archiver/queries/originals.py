@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, text
 
-from archiver.logs import Line, Row, Run, Step, canonical, of_postgres, render, spell
+from archiver.logs import Line, Run, Step, canonical, of_postgres, spell
+from archiver.queries.reader import Reader
 
 _COMMON = ", ".join(Step._fields[: Step._fields.index("extra")])
 STEP = f"{_COMMON}, extra::text, position"
 LINE = f"{_COMMON}, fields::text, rest::text"
-"""Columns of archive.step and archive.line, for `step_log` and `line_log`."""
+"""Columns of archive.step and archive.line, for `stored_step` and `stored_line`."""
 
 _AS_TEXT = _COMMON.replace("created, finished", "created::text AS created_text, finished::text AS finished_text")
 RUN_TEXT = f"{_AS_TEXT}, extra::text"
@@ -22,13 +23,8 @@ LINE_TEXT = f"{_AS_TEXT}, fields::text, rest::text"
 """The same for `run_text`, `step_text` and `line_text`, in a session in UTC."""
 
 
-def main_logs(connection: Connection, flow_key: int, *, log_ids: Sequence[int] | None = None) -> Iterator[Row]:
-    """The main logs of a flow as they came, newest first, their sub flows embedded."""
-    return map(render, stored_runs(connection, flow_key, log_ids=log_ids))
-
-
 def stored_runs(connection: Connection, flow_key: int, *, log_ids: Sequence[int] | None = None) -> Iterator[Run]:
-    """The same before they are rendered."""
+    """The main logs of a flow, newest first, with their sub flows."""
     runs = connection.execute(
         text(
             f"SELECT {_COMMON}, extra::text FROM archive.run WHERE flow_key = :flow_key"
@@ -50,19 +46,6 @@ def stored_runs(connection: Connection, flow_key: int, *, log_ids: Sequence[int]
         yield Run._make((*_spelled(run), tuple(steps.get(run.log_id, ()))))
 
 
-def line_logs(connection: Connection, flow_key: int, run_id: str) -> Iterator[Row]:
-    """The line logs of a run as they came, by id."""
-    rows = connection.execute(
-        text(
-            f"SELECT {LINE} FROM archive.line"
-            " WHERE flow_key = :flow_key AND original_filename_uuid = :run_id ORDER BY log_id"
-        ),
-        {"flow_key": flow_key, "run_id": run_id},
-    )
-    for row in rows:
-        yield line_log(row)
-
-
 def stored_step(columns: Sequence[Any]) -> Step:
     """A sub flow log from the columns STEP."""
     return Step._make(_spelled(columns))
@@ -73,14 +56,29 @@ def stored_line(columns: Sequence[Any]) -> Line:
     return Line._make(_spelled(columns))
 
 
-def step_log(columns: Sequence[Any]) -> Row:
-    """A sub flow log as it came, from the columns STEP."""
-    return render(stored_step(columns))
+def main_log_of(reader: Reader, one: Mapping[str, Any]) -> bytes:
+    """The main log of a row of reporting.run as it came, as JSON, its sub flows embedded."""
+    bind = {"flow_key": one["flow_key"], "log_id": one["log_id"]}
+    (run,) = reader.rows(
+        f"SELECT {RUN_TEXT} FROM archive.run WHERE flow_key = %(flow_key)s AND log_id = %(log_id)s", **bind
+    )
+    steps = reader.rows(
+        f"SELECT {STEP_TEXT} FROM archive.step WHERE flow_key = %(flow_key)s AND run_log_id = %(log_id)s"
+        " AND position IS NOT NULL ORDER BY position",
+        **bind,
+    )
+    return run_text([*run.values()], [step_of([*step.values()]) for step in steps])
 
 
-def line_log(columns: Sequence[Any]) -> Row:
-    """A line log as it came, from the columns LINE."""
-    return render(stored_line(columns))
+def line_logs_of(reader: Reader, one: Mapping[str, Any]) -> Iterator[bytes]:
+    """The line logs of a row of reporting.run as they came, as JSON, by id."""
+    rows = reader.stream(
+        f"SELECT {LINE_TEXT} FROM archive.line"
+        " WHERE flow_key = %(flow_key)s AND original_filename_uuid = %(run_id)s ORDER BY log_id",
+        flow_key=one["flow_key"],
+        run_id=one["run_id"],
+    )
+    return (line_text([*row.values()]) for row in rows)
 
 
 def run_text(columns: Sequence[Any], steps: Sequence[Step]) -> bytes:

@@ -17,9 +17,9 @@ import psycopg
 from psycopg.rows import dict_row
 
 from archiver.logs import Line, parse_line, parse_run, render
-from archiver.queries.originals import line_logs, main_logs
 from archiver.store import connect
 from archiver.store.rows import RUN, run_tuple
+from tests.originals import line_logs, main_logs
 
 
 class Expected(NamedTuple):

@@ -24,10 +24,10 @@ from archiver.demo.server import USERNAME, serve
 from archiver.demo.table import TableWorld
 from archiver.demo.wire import Answer, Request
 from archiver.errors import ArchiverError
-from archiver.queries.originals import line_logs, main_logs
 from archiver.store import Store, connect
 from tests.books import wrong
 from tests.faults import canaries
+from tests.originals import line_logs, main_logs
 from tests.system.story import by_id, compare
 from tests.test_archive import FLOW, Bench
 

@@ -24,8 +24,8 @@ from archiver.config import load
 from archiver.daemon import build_indexes
 from archiver.detail import unpack
 from archiver.logs import canonical
-from archiver.queries.originals import line_logs, main_logs
 from tests.faults.scene import Scene
+from tests.originals import line_logs, main_logs
 from tests.test_archive import FLOW, line_log, main_log, zipped
 from tests.test_detail import BASE64, READABLE, UNREADABLE, WRAPPED, ZIP
 from tests.test_detail import DOCUMENT as TEXT

@@ -24,9 +24,9 @@ from archiver.demo.flows import BRAND, FlowShape, flow_named
 from archiver.demo.server import PASSWORD, USERNAME, Server, serve
 from archiver.demo.world import World
 from archiver.logs import Row
-from archiver.queries.originals import line_logs, main_logs
 from archiver.store import connect
 from tests.books import wrong
+from tests.originals import line_logs, main_logs
 
 DAYS = 2
 SMALL = {"lines": 30, "spread": 0.3, "failed": 0.15, "runs": 25}

@@ -103,6 +103,16 @@ def test_all_of_it_is_one_state_of_the_archive(filled: Bench) -> None:
     assert len(zipfile.ZipFile(buffer).read("source/line_logs.jsonl").splitlines()) == 2
 
 
+def test_the_page_shows_some_files_and_the_zip_has_all(filled: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evidence, "SHOWN", 1)
+    _, zipped_files = written(filled)
+    page = zipped_files.read("index.html").decode()
+    assert "Files (1 shown of 2)" in page
+    assert ("files/main-1.zip" in page, "files/sub-101.bin" in page) == (True, False)
+    files = json.loads(zipped_files.read("files.json"))
+    assert [row["file"] for row in files] == ["files/main-1.zip", "files/sub-101.bin"]
+
+
 def test_nothing_of_a_row_can_act_on_the_page(filled: Bench) -> None:
     _, zipped_files = written(filled)
     page = zipped_files.read("index.html").decode()

@@ -29,7 +29,7 @@ from archiver.queries import originals
 
 __all__ = ["Proof", "write"]
 
-SHOWN = 500  # lines on the page, failed ones first; all are in lines.jsonl
+SHOWN = 500  # lines on the page, failed ones first, and files; all are in lines.jsonl and files.json
 
 
 @dataclass(slots=True)
@@ -46,40 +46,47 @@ class Proof:
 def write(reader: queries.Reader, one: queries.Row, to: IO[bytes], now: datetime) -> Proof:
     """Write the evidence of a row of reporting.run that came from this reader: all of it is one state of the archive.
 
-    Memory does not grow with the run.
+    Memory grows with the number of its files alone, by the name and the checksum of each.
     """
     proof = Proof(one["run_id"], one["archive_state"])
     with zipfile.ZipFile(to, "w", zipfile.ZIP_DEFLATED) as zipped:
         into = _Into(zipped, proof, now)
         times = queries.times_of(reader, one)
         steps = queries.steps_of(reader, one)
-        files = _files(reader, one, into)
+        file_count = _files(reader, one, into)
         into.text("run.json", _json({**one, "archive": times, "written_at": now}))
         into.text("steps.json", _json(steps))
-        into.text("files.json", _json(files))
+        into.array("files.json", map(_about, queries.files_of(reader, one)))
         proof.lines = into.rows("lines.jsonl", map(_bytes, map(_json, queries.lines_of(reader, one))))
         into.put("source/main_log.json", originals.main_log_of(reader, one))
         into.rows("source/line_logs.jsonl", originals.line_logs_of(reader, one))
         some = list(islice(queries.lines_of(reader, one, SHOWN), SHOWN))
-        into.text("index.html", page(one, times, steps=steps, lines=some, files=files, now=now))
+        files = list(map(_about, islice(queries.files_of(reader, one), SHOWN)))
+        into.text("index.html", page(one, times, steps=steps, lines=some, files=files, file_count=file_count, now=now))
         sums = "".join(f"{digest}  {name}\n" for name, digest in sorted(proof.sums.items()))
         zipped.writestr(into.entry("SHA256SUMS"), sums, zipfile.ZIP_DEFLATED)
     return proof
 
 
-def _files(reader: queries.Reader, one: queries.Row, into: _Into) -> list[queries.Row]:
-    """The files into the zip; answers what there is to say of each."""
-    said: list[queries.Row] = []
+def _files(reader: queries.Reader, one: queries.Row, into: _Into) -> int:
+    """The files into the zip; answers how many are known of, those that could not be had among them."""
+    count = 0
     for row in queries.files_of(reader, one):
-        name = None
-        if row["has_body"]:
-            suffix = "zip" if row["body_form"] == "zip" else "bin"
-            name = f"files/{row['log_type']}-{row['log_id']}.{suffix}"
+        count += 1
+        if (name := _name(row)) is not None:
             into.put(name, queries.raw_of(reader, row) or b"")
             into.proof.files += 1
-        about = {key: value for key, value in row.items() if key not in ("flow_key", "has_body")}
-        said.append({"file": name, **about})
-    return said
+    return count
+
+
+def _name(row: queries.Row) -> str | None:
+    """What a file is called in the zip; None where there are no bytes of it."""
+    suffix = "zip" if row["body_form"] == "zip" else "bin"
+    return f"files/{row['log_type']}-{row['log_id']}.{suffix}" if row["has_body"] else None
+
+
+def _about(row: queries.Row) -> queries.Row:
+    return {"file": _name(row), **{key: value for key, value in row.items() if key not in ("flow_key", "has_body")}}
 
 
 class _Into:
@@ -108,6 +115,14 @@ class _Into:
 
     def text(self, name: str, text: str) -> None:
         self.put(name, _bytes(text))
+
+    def array(self, name: str, values: Iterable[queries.Row]) -> None:
+        """A JSON list of them, a line each."""
+        with self._open(name) as file:
+            file.write(b"[")
+            for place, value in enumerate(values):
+                file.write((b",\n" if place else b"") + _bytes(_json(value)))
+            file.write(b"]")
 
     def rows(self, name: str, lines: Iterable[bytes]) -> int:
         count = 0

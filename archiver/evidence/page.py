@@ -56,9 +56,10 @@ def page(
     steps: Sequence[Mapping[str, Any]],
     lines: Sequence[Mapping[str, Any]],
     files: Sequence[Mapping[str, Any]],
+    file_count: int,
     now: datetime,
 ) -> str:
-    """The whole page. `lines` are those to show; the zip has all."""
+    """The whole page. `lines` and `files` are those to show; the zip has all."""
     title = f"{run['flow_name']} · {run['run_id'] or run['log_id']}"
     parts = [
         _HEAD.format(title=escape(title)),
@@ -74,7 +75,7 @@ def page(
         ),
         f"<h2>Lines ({len(lines):,} shown of {run['line_count']:,})</h2>",
         _table(lines, ("row_num", "log_id", "status", "created_at", "step_name", "message", "fields")),
-        f"<h2>Files ({len(files):,})</h2>",
+        f"<h2>Files ({len(files):,} shown of {file_count:,})</h2>",
         _table(
             files, ("file", "log_type", "log_id", "outcome", "fetched_at", "byte_size", "sha256", "document_changes")
         ),

@@ -13,6 +13,7 @@ from sqlalchemy import Engine, text
 
 from archiver import queries
 from archiver.errors import ArchiverError
+from archiver.queries import reader as reader_module
 from archiver.queries import run_lines
 from archiver.queries.flow_runs import days_of
 from archiver.queries.run_lines import RunLines, page_of_lines
@@ -372,3 +373,27 @@ def test_a_long_run_has_its_lines_of_odd_times_too(
     found = [*range(6, 19), *([4, 5, 1, 2, 3] if finished == "NULL" else [1, 2, 3, 4, 5])]
     assert list(pages(RunLines())) == found
     assert list(pages(RunLines(status="failed"))) == [one for one in found if one % 2]
+
+
+def test_documents_of_a_run_are_in_memory_one_at_a_time(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO archive.detail (flow_key, log_type, log_id, run_log_id, run_created, outcome, document)"
+                " SELECT 1, 1, 2 + i, 2, now(), 'stored', '{}' FROM generate_series(0, 9) i"
+            )
+        )
+    loaded: list[bytes] = []
+    load = reader_module._JsonLoader.load
+
+    def counted(self: reader_module._JsonLoader, data: bytes) -> queries.Json:
+        loaded.append(data)
+        return load(self, data)
+
+    monkeypatch.setattr(reader_module._JsonLoader, "load", counted)
+    with queries.reading(engine) as reader:
+        run = queries.run(reader, 1, 2)
+        rows = queries.details_of(reader, run)
+        next(rows)
+        assert len(loaded) == 1
+        assert len(list(rows)) == len(loaded) - 1

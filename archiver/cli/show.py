@@ -45,6 +45,7 @@ def show(
     Failed lines come first. With --json all of them; with --csv the lines alone.
     """
     from archiver import queries
+    from archiver.queries.one_log import files_of_run
 
     one_form(as_json=as_json, as_csv=as_csv)
     with archive(context) as reader:
@@ -64,7 +65,7 @@ def show(
         _print_header(row, call_of(context).now)
         _print_steps(queries.steps_of(reader, row))
         _print_lines(row, list(queries.lines_of(reader, row, lines)), lines)
-        _print_files(list(queries.details_of(reader, row, FILES + 1)))
+        _print_files(files_of_run(reader, row, FILES + 1))
 
 
 def only_run(found: Sequence[Row], word: str) -> Row:

@@ -23,7 +23,7 @@ Value: TypeAlias = Any  # None, bool, int, float, str, datetime (UTC), Json, or 
 Row: TypeAlias = dict[str, Value]
 Source: TypeAlias = "Engine | psycopg.Connection[Any]"  # a pool, or one's own connection in autocommit mode
 
-BATCH = 500  # rows that are in memory at once
+BATCH = 500  # rows that are in memory at once, where each is a small one
 
 # What makes the texts of a session the same everywhere, whatever the role or the server says; and quick: all rows of a
 # cursor are wanted, and compiling a statement takes longer than answering it.
@@ -150,11 +150,11 @@ class Reader:
         """The names of a statement's columns."""
         return [column.name for column in self._cursor.execute(statement, bind).description or ()]
 
-    def stream(self, statement: str, **bind: Any) -> Iterator[Row]:
-        """Rows as they are needed, a few hundred in memory at a time."""
+    def stream(self, statement: str, *, batch: int = BATCH, **bind: Any) -> Iterator[Row]:
+        """Rows as they are needed, `batch` of them in memory at a time."""
         with cast("psycopg.ServerCursor[Any]", adapted(self._driver, f"reader_{next(self._numbers)}")) as cursor:
             cursor.row_factory = dict_row
-            cursor.itersize = BATCH
+            cursor.itersize = batch
             cursor.execute(statement, bind)
             yield from cursor
 

@@ -171,15 +171,16 @@ def lines_of(reader: Reader, one: Row, limit: int | None = None) -> Iterator[Row
     )
 
 
-def details_of(reader: Reader, one: Row, limit: int | None = None) -> Iterator[Row]:
-    """The rows of reporting.detail of a row of reporting.run: its own, then those of steps and lines."""
+def details_of(reader: Reader, one: Row) -> Iterator[Row]:
+    """The rows of reporting.detail of a row of reporting.run: its own, then those of steps and lines. One is in memory
+    at a time, for a document may be 64 MiB."""
     return reader.stream(
         "SELECT * FROM reporting.detail WHERE flow_key = %(flow_key)s AND log_id = ANY(ARRAY("
         "  SELECT log_id FROM archive.detail WHERE flow_key = %(flow_key)s AND run_log_id = %(log_id)s))"
         " AND run_id IS NOT DISTINCT FROM %(run_id)s"
-        " ORDER BY array_position(ARRAY['main', 'sub', 'line'], log_type), log_id LIMIT %(limit)s",
+        " ORDER BY array_position(ARRAY['main', 'sub', 'line'], log_type), log_id",
+        batch=1,
         flow_key=one["flow_key"],
         log_id=one["log_id"],
         run_id=one["run_id"],
-        limit=limit,
     )

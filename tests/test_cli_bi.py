@@ -136,7 +136,14 @@ def documents(bundle: bytes) -> dict[str, Any]:
         return {name.split("/", 1)[1]: yaml.safe_load(archive.read(name)) for name in archive.namelist()}
 
 
-def test_the_bundle_is_whole_and_holds_no_password(archiver: Archiver, role: str, database: str) -> None:
+COLUMNS = ("message", "status", "log_id", "is_failed", "created_at", "fields")  # fields that are called as columns are
+
+
+@pytest.mark.parametrize("fields", [(), COLUMNS], ids=["sku", "called as columns"])
+def test_the_bundle_is_whole_and_holds_no_password(
+    archiver: Archiver, role: str, database: str, fields: tuple[str, ...]
+) -> None:
+    searched_by(fields)
     password = urlsplit(archiver("bi", "grant", role).out.strip()).password
     assert archiver("bi", "superset", "--to", "bundle.zip").status == 0
     bundle = Path("bundle.zip").read_bytes()
@@ -149,6 +156,9 @@ def test_the_bundle_is_whole_and_holds_no_password(archiver: Archiver, role: str
     uri = files["databases/akinon_archive.yaml"]["sqlalchemy_uri"]
     assert uri.startswith(f"postgresql+psycopg2://{role}:XXXXXXXXXX@")
     datasets = {one["uuid"]: one for name, one in files.items() if name.startswith("datasets/")}
+    for dataset in datasets.values():
+        names = [column["column_name"] for column in dataset["columns"]]
+        assert len(names) == len(set(names))
     charts = {one["uuid"]: one for name, one in files.items() if name.startswith("charts/")}
     shown = [
         one["meta"]["uuid"]
@@ -161,6 +171,7 @@ def test_the_bundle_is_whole_and_holds_no_password(archiver: Archiver, role: str
         columns = {column["column_name"] for column in dataset["columns"]}
         metrics = {metric["metric_name"] for metric in dataset["metrics"]}
         form = chart["params"]
+        assert len(form.get("all_columns", [])) == len(set(form.get("all_columns", [])))
         used = {*form.get("all_columns", []), *form.get("groupby", []), *([form["x_axis"]] if "x_axis" in form else [])}
         assert used <= columns, chart["slice_name"]
         assert {*form.get("metrics", []), *([form["metric"]] if "metric" in form else [])} <= metrics
@@ -182,7 +193,7 @@ def test_several_readers_have_to_be_chosen_from(archiver: Archiver, role: str) -
     assert archiver("bi", "superset", "--role", role, "--to", "nowhere/bundle.zip").status == 2
 
 
-FIELDS = ("sku", 'Ürün "kod"')
+FIELDS = ("sku", 'Ürün "kod"', *COLUMNS)
 
 
 def test_every_measure_and_dataset_can_be_asked_for(archiver: Archiver, role: str) -> None:
@@ -194,13 +205,18 @@ def test_every_measure_and_dataset_can_be_asked_for(archiver: Archiver, role: st
                 connection.execute(f"SELECT {measure.sql} FROM {source}".encode())
 
 
+@pytest.mark.parametrize("fields", [("sku",), COLUMNS], ids=["sku", "called as columns"])
 def test_every_query_of_the_grafana_dashboard_runs_as_the_reader(
-    archiver: Archiver, role: str, database: str, monkeypatch: pytest.MonkeyPatch
+    archiver: Archiver, role: str, database: str, fields: tuple[str, ...]
 ) -> None:
+    searched_by(fields)
     reader = archiver("bi", "grant", role).out.strip()
     document = json.loads(archiver("bi", "grafana").out)
     assert f":{urlsplit(database).password}@" not in json.dumps(document)
-    assert [one["name"] for one in document["templating"]["list"]] == ["flow", "field_0"]
+    assert [one["name"] for one in document["templating"]["list"]] == [
+        "flow",
+        *(f"field_{number}" for number in range(len(fields))),
+    ]
     panels = document["panels"]
     assert len(panels) == len(board.panels())
     assert all(one["gridPos"]["x"] + one["gridPos"]["w"] <= 24 for one in panels)
@@ -218,12 +234,22 @@ def test_a_dashboard_to_be_provisioned_names_its_data_source_and_asks_for_nothin
     assert "DS_ARCHIVE" not in provisioned
 
 
+def searched_by(fields: tuple[str, ...]) -> None:
+    """A configuration whose flow names these."""
+    flow = {"id": "f", "name": "price", "search_fields": list(fields)}
+    project = {"id": "p", "slug": "brand", "flows": [flow]}
+    integrator = {"environment": "prod", "token": "t"}
+    document = {"integrators": {"prod": integrator}, "projects": [project]}
+    Path("config.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+
+
 def as_grafana_would(query: str) -> str:
     """The query with Grafana's macros and variables put in."""
     times = {"$__timeFrom()": "'2026-01-01T00:00:00Z'", "$__timeTo()": "'2026-02-01T00:00:00Z'"}
     for macro, value in times.items():
         query = query.replace(macro, value)
     query = re.sub(r"\$__timeFilter\((\w+)\)", r"\1 BETWEEN '2026-01-01T00:00:00Z' AND '2026-02-01T00:00:00Z'", query)
-    query = query.replace("${flow:sqlstring}", "'price','it''s'").replace("${field_0:sqlstring}", "'A''1'")
+    query = query.replace("${flow:sqlstring}", "'price','it''s'")
+    query = re.sub(r"\$\{field_\d:sqlstring\}", "'A''1'", query)
     assert "$" not in query
     return query

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 HISTORY = "item_history"  # the one dataset that is no view: lines with the fields that people search by
+HISTORY_COLUMNS = (
+    "created_at", "flow_key", "flow_name", "status", "is_failed", "message", "run_id", "log_id", "step_name",
+)  # fmt: skip
 
 
 class Measure(NamedTuple):
@@ -135,11 +138,13 @@ def panels() -> list[Panel]:
 
 def history_sql(fields: tuple[str, ...]) -> str:
     """The lines with these fields as columns of their own; a name may hold anything."""
-    extra = "".join(f",\n    fields::jsonb ->> {_literal(one)} AS {identifier(one)}" for one in fields)
-    return (
-        "SELECT created_at, flow_key, flow_name, status, is_failed, message, run_id, log_id, step_name"
-        f"{extra}\nFROM reporting.line"
-    )
+    extra = "".join(f",\n    fields::jsonb ->> {_literal(one)} AS {identifier(one)}" for one in own(fields))
+    return f"SELECT {', '.join(HISTORY_COLUMNS)}{extra}\nFROM reporting.line"
+
+
+def own(fields: tuple[str, ...], columns: tuple[str, ...] = HISTORY_COLUMNS) -> list[str]:
+    """Those that are not there yet: a field that is called as a column is that column."""
+    return [one for one in fields if one not in columns]
 
 
 def measure(view: str, name: str) -> Measure:

@@ -157,9 +157,9 @@ def _sql(panel: Panel, fields: tuple[str, ...]) -> str:
     if panel.view == HISTORY:
         source = f"({board.history_sql(fields)}) history"
         names = [board.identifier(field) for field in fields]
-        columns[1:1] = names
+        columns[1:1] = map(board.identifier, board.own(fields, panel.columns))
         # An empty box asks for nothing in particular.
-        where += [f"(${{field_{n}:sqlstring}} IN ('', {name}))" for n, name in enumerate(names)]
+        where += [f"(${{field_{n}:sqlstring}} IN ('', {name}::text))" for n, name in enumerate(names)]
     return (
         f"SELECT {', '.join(columns)}\nFROM {source}\nWHERE {' AND '.join(where)}\n"
         f"ORDER BY {panel.order} DESC NULLS LAST LIMIT 200"

@@ -103,19 +103,8 @@ class _Bundle:
 
     def _history(self) -> View:
         line = self._views["line"]
-        shown = (
-            "created_at",
-            "flow_key",
-            "flow_name",
-            "status",
-            "is_failed",
-            "message",
-            "run_id",
-            "log_id",
-            "step_name",
-        )
-        columns = [column for column in line.columns if column.name in shown]
-        columns += [Column(field, "text", f"The line's field {field}.") for field in self._fields]
+        columns = [column for column in line.columns if column.name in board.HISTORY_COLUMNS]
+        columns += [Column(field, "text", f"The line's field {field}.") for field in board.own(self._fields)]
         return View(HISTORY, "Line logs with the fields that people search by.", tuple(columns))
 
     def chart(self, panel: Panel) -> dict[str, Any]:
@@ -142,7 +131,7 @@ class _Bundle:
                 "header_font_size": 0.5,
             }
         if panel.kind == "table":
-            first = self._fields if panel.view == HISTORY else ()
+            first = board.own(self._fields, panel.columns) if panel.view == HISTORY else []
             return common | {
                 "viz_type": "table",
                 "query_mode": "raw",

@@ -321,6 +321,9 @@ def test_a_file_comes_indented_or_byte_for_byte(filled: str) -> None:
 
 
 def test_a_file_that_cannot_be_shown_says_why(archiver: Archiver) -> None:
+    for form in ("--json", "--csv"):
+        statuses = [archiver("detail", *log, form).status for log in (("103", "--type", "main"), ("302",))]
+        assert statuses == [0, 1]
     missing = archiver("detail", "302")
     assert (missing.status, missing.out) == (1, "")
     assert "none after 6 attempts" in missing.err

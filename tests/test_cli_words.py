@@ -84,6 +84,9 @@ def test_moments() -> None:
     midnight = datetime(2025, 3, 1).astimezone()
     assert words.moment("2025-03-01", now) == midnight
     assert words.moment("2025-03-01", now, end=True) == datetime(2025, 3, 2).astimezone()
+    assert words.moment("20250301", now, end=True) == datetime(2025, 3, 2).astimezone()
+    for hour in ("2025-03-01 12", "2025-03-01T12", "20250301T12", "2025-03-01 12:00"):
+        assert words.moment(hour, now, end=True) == datetime(2025, 3, 1, 12).astimezone()
     assert words.moment("yesterday", now, end=True) == words.moment("today", now)
     assert words.ago(now - timedelta(minutes=2), now) == "2 min ago"
     for nonsense in ("", "7 moons", "2025-13-01", "9999999y", "0000-00-00"):

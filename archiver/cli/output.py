@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from archiver.cli.words import HOSTILE, clean, clean_lines
+from archiver.cli.words import clean, clean_lines
+from archiver.invisible import INVISIBLE
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -62,7 +63,7 @@ def _quiet_pipe() -> Iterator[None]:
 
 # --- for programs ---
 
-_INVISIBLE = re.compile(f"[{HOSTILE}]")
+_INVISIBLE = re.compile(f"[{INVISIBLE}]")
 
 
 def json_text(value: Any) -> str:

@@ -5,19 +5,15 @@ from __future__ import annotations
 import re
 from datetime import datetime
 
-# Invisible characters that move, hide or reorder what stands around them: controls, line and paragraph separators,
-# the marks of bidirectional text, and other formatting characters but the joiners (U+200C, U+200D) of real words.
-HOSTILE = (
-    "\x00-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
-    "\ufff9-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e007f\ud800-\udfff"
-)
-_HOSTILE = re.compile(f"[{HOSTILE}]")
+from archiver.invisible import INVISIBLE
+
+_UNSEEN = re.compile(f"[{INVISIBLE}]")
 _SPACE = re.compile(r"[\t\n\v\f\r\x85\u2028\u2029]+")
 
 
 def clean(text: object) -> str:
     """One line that shows what cannot be seen: `\\x1b[31m` and `\\u202e` are spelled out, line breaks become spaces."""
-    return _HOSTILE.sub(_spelled, _SPACE.sub(" ", str(text)))
+    return _UNSEEN.sub(_spelled, _SPACE.sub(" ", str(text)))
 
 
 def clean_lines(text: str) -> str:

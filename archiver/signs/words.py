@@ -6,10 +6,12 @@ import re
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from archiver.invisible import INVISIBLE
+
 LONGEST = 300  # characters of a sample
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
-_INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]+")
+_UNSEEN = re.compile(f"[{INVISIBLE}]+")
 
 
 def span(seconds: float) -> str:
@@ -49,5 +51,5 @@ def many(count: int, thing: str) -> str:
 
 def one_line(text: str) -> str:
     """Text from anywhere, harmless and short."""
-    line = _INVISIBLE.sub(" ", text).strip()
+    line = _UNSEEN.sub(" ", text).strip()
     return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"

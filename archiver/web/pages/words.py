@@ -8,13 +8,10 @@ from typing import Any
 
 from markupsafe import Markup
 
+from archiver.invisible import INVISIBLE
 from archiver.logs import dump_exact, load_exact
 
-# What changes the direction or the place of other text, and control characters; line feeds and tabs stay.
-_HOSTILE = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-    r"\U000e0000-\U000e007f\ud800-\udfff]"
-)
+_UNSEEN = re.compile(rf"(?![\t\n])[{INVISIBLE}]")  # line feeds and tabs stay
 
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "min"))
 
@@ -25,7 +22,7 @@ def clean(value: Any) -> Any:
         return ""
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
-    return _HOSTILE.sub("\N{REPLACEMENT CHARACTER}", value)
+    return _UNSEEN.sub("\N{REPLACEMENT CHARACTER}", value)
 
 
 def span(seconds: float | None) -> str:

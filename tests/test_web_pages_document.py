@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import pytest
 from starlette.requests import Request
 
+from archiver.cli.output import write_rows
 from archiver.logs import load_exact
 from archiver.queries import Criterion, Json
 from archiver.web.errors import WrongQuestion
@@ -80,13 +81,31 @@ def test_a_tree_has_bounds() -> None:
 # --- tables ---
 
 
-def test_csv_holds_no_formula_and_keeps_numbers() -> None:
-    values = ['=HYPERLINK("x")', "+1+1", "-2+3", "@SUM(A1)", "\t=1", " =1", "-5", "+5.5", "plain", 'a"b,c\nd', "-1,5e3"]
+def test_csv_holds_no_formula_and_keeps_numbers(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    """The same bytes from a page and from a command."""
+    values = [
+        '=HYPERLINK("x")',
+        "+1+1",
+        "-2+3",
+        "@SUM(A1)",
+        "\t=1",
+        " =1",
+        "-5",
+        "+5.5",
+        "plain",
+        'a"b,c\nd',
+        "-1,5e3",
+        "|x",
+        "%5",
+    ]
     rows = [{"value": one, "number": -5, "float": -0.5, "json": Json('{"a": 1}'), "none": None} for one in values]
-    read = list(csv.DictReader(io.StringIO(csv_text(list(rows[0]), rows))))
+    text = csv_text(list(rows[0]), rows)
+    write_rows(list(rows[0]), rows)
+    assert capsysbinary.readouterr().out.decode() == text
+    read = list(csv.DictReader(io.StringIO(text)))
     assert [row["value"] for row in read] == [
         "'=HYPERLINK(\"x\")", "'+1+1", "'-2+3", "'@SUM(A1)", "'\t=1", "' =1",
-        "-5", "+5.5", "plain", 'a"b,c\nd', "-1,5e3",
+        "-5", "+5.5", "plain", 'a"b,c\nd', "-1,5e3", "'|x", "'%5",
     ]  # fmt: skip
     assert {(row["number"], row["float"], row["json"], row["none"]) for row in read} == {("-5", "-0.5", '{"a": 1}', "")}
 

@@ -144,6 +144,8 @@ def _print(shown: list[tuple[Row, list[Affected]]], now: datetime) -> None:
 
 def _values(hit: Affected) -> str:
     """`12 sku: A, B, C, …`; more than 12 where only the newest lines were looked at."""
-    some = ", ".join(output.plain(value) for value in hit.values[:3])
+    from archiver.queries.spreadsheet import plain
+
+    some = ", ".join(plain(value) for value in hit.values[:3])
     count = f"{hit.distinct_values:,}{'' if hit.is_complete else '+'}"
     return f"{count} {hit.field}: {some}{', …' if hit.distinct_values > len(hit.values[:3]) else ''}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import json
 import os
@@ -12,7 +10,6 @@ import sys
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from archiver.cli.words import clean, clean_lines
@@ -130,40 +127,16 @@ def write_list_within(rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def write_csv(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A line of names and one of values for each row, as `plain` writes them but for formulas."""
+    """A line of names and one of values for each row; no spreadsheet takes any of it for a formula."""
+    from archiver.queries.spreadsheet import record
+
     for row in itertools.chain([names], rows):
-        line = io.StringIO()
-        # Where its lines end with a line feed alone, Python leaves a carriage return within a value unquoted.
-        csv.writer(line, lineterminator="\r\n").writerow([_cell(value) for value in row])
-        write(line.getvalue().removesuffix("\r\n") + "\n")
+        write(record(row))
 
 
 def write_rows(names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """CSV of rows that have these names, and perhaps more."""
     write_csv(names, ([row[name] for name in names] for row in rows))
-
-
-_FORMULA = re.compile(r" *[=+\-@\t\r\n]")
-_NUMBER = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+)*(?:[eE][+-]?[0-9]+)?")
-
-
-def _cell(value: Any) -> str:
-    """What a spreadsheet would take for a formula has an apostrophe before it. Numbers stay, negative ones too."""
-    text = plain(value)
-    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
-
-
-def plain(value: Any) -> str:
-    """A value as text for CSV and tables: the same that JSON would show, without quotes."""
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat()
-    return json_text(value)
 
 
 # --- for people ---

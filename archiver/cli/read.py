@@ -186,6 +186,8 @@ def duration(text: str, option: str) -> timedelta:
 
 
 def _print_rows(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    from archiver.queries.spreadsheet import plain
+
     numeric = [True] * len(names)
     cells: list[list[str]] = []
     more = False
@@ -193,7 +195,7 @@ def _print_rows(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         if len(cells) == ROWS:
             more = True
             break
-        cells.append([words.local(one) if isinstance(one, datetime) else output.plain(one) for one in row])
+        cells.append([words.local(one) if isinstance(one, datetime) else plain(one) for one in row])
         numeric = [so_far and _is_number(one) for so_far, one in zip(numeric, row, strict=True)]
     if not cells:
         output.note("no rows")

@@ -27,6 +27,7 @@ from archiver.queries import (
     view_columns,
 )
 from archiver.queries.error_story import failures_by_day, kind_named, lines_of_kind, runs_of_kind, with_runs
+from archiver.queries.spreadsheet import plain
 from archiver.web.errors import NotThere
 from archiver.web.pages import tables
 from archiver.web.pages.answers import page
@@ -166,8 +167,8 @@ def _shown(value: object) -> str:
 
 def _word(field: str, value: object) -> str:
     """What finds the lines that have a value; nothing for what is not searched."""
-    is_sought = field.isidentifier() and not isinstance(value, list | dict) and '"' not in tables.cell(value)
-    return word_of(Criterion(field, tables.cell(value))) if is_sought and value is not None else ""
+    is_sought = field.isidentifier() and not isinstance(value, list | dict) and '"' not in plain(value)
+    return word_of(Criterion(field, plain(value))) if is_sought and value is not None else ""
 
 
 def _as_file(

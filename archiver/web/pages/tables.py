@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import re
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from itertools import chain
 from typing import Any, Generic, TypeVar
 
@@ -14,13 +10,12 @@ import orjson
 from starlette.responses import Response, StreamingResponse
 
 from archiver.queries import Json, Row
+from archiver.queries.spreadsheet import record
 from archiver.web.pages.asked import Asked
 
 FORMATS = ("csv", "json")
 MOST = 10_000  # rows of one answer; `Link: …; rel="next"` leads to the others
 
-_NUMBER = re.compile(r"[+-]?\d+(?:[.,]\d+)*(?:[eE][+-]?\d+)?", re.ASCII)
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
 PART = 64 * 1024  # bytes
 BATCH = 1_000  # rows that are in memory at once
 ROUNDS = 20  # batches of one answer, also where a filter leaves few rows of each
@@ -103,26 +98,8 @@ def _default(value: Any) -> Any:
 
 def csv_text(columns: Sequence[str] | None, rows: Iterable[Row]) -> str:
     """A line of names, those of the first row where none are given, and one of values for each row."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\r\n")
     some = iter(rows)
     first = next(some, None)
     names = list(columns if columns is not None else first or ())
-    writer.writerow([cell(name) for name in names])
-    for row in chain([] if first is None else [first], some):
-        writer.writerow([cell(row.get(name)) for name in names])
-    return out.getvalue()
-
-
-def cell(value: Any) -> str:
-    """A value as text; what a spreadsheet would take for a formula has an apostrophe before it. Numbers stay."""
-    if value is None:
-        return ""
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat()
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return str(value)
-    text = str(value) if isinstance(value, str) else json_bytes(value).decode()
-    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) and not _NUMBER.fullmatch(text) else text
+    found = chain([] if first is None else [first], some)
+    return record(names) + "".join(record([row.get(name) for name in names]) for row in found)

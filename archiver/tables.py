@@ -130,7 +130,7 @@ run = Table(
     PrimaryKeyConstraint("flow_key", "log_id"),
     Index(None, "created"),
     Index(None, "flow_key", "created"),
-    Index(None, "flow_key", "filename_uuid"),
+    Index(None, "flow_key", "filename_uuid", postgresql_ops={"filename_uuid": "text_pattern_ops"}),
     Index(None, "flow_key", "status", "created"),
     Index("run_going_idx", "flow_key", "created", postgresql_where=text("state IS DISTINCT FROM 3")),
     _failed("run"),

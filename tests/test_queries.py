@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from hashlib import md5 as hashed
 
 import psycopg
 import pytest
@@ -45,6 +46,10 @@ def engine(database: str) -> Iterator[Engine]:
         )
     yield engine
     engine.dispose()
+
+
+def md5(word: bytes) -> str:
+    return hashed(word, usedforsecurity=False).hexdigest()
 
 
 def asked(engine: Engine, which: queries.RunFilter, limit: int | None = None) -> list[int]:
@@ -140,6 +145,41 @@ def test_a_run_is_found_by_its_id_its_beginning_and_its_log_ids(engine: Engine) 
     assert found("501") == [4]
     assert found("601") == [5]
     assert found("run_2") == found("%") == found("99") == found("9" * 30) == found("²") == []
+
+
+def test_runs_are_found_by_the_beginning_of_their_id_by_index(engine: Engine) -> None:
+    """Those of all flows, and what a search for any word asks: no run of the archive is looked at for it."""
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO archive.run (flow_key, log_id, created, filename_uuid, original_filename_uuid, form,"
+                " src_hash, archive_state, seen_at) SELECT 1 + i % 2, 100 + i, timestamptz '2025-02-01 00:00+00'"
+                " + i * interval '1 minute', nullif(md5(i::text), md5('7')), md5(i::text), 0, i, 'sealed', now()"
+                " FROM generate_series(1, 30000) i"
+            )
+        )
+        connection.execute(text("UPDATE archive.run SET filename_uuid = 'odd%_\\id' WHERE log_id = 109"))
+        connection.execute(text("ANALYZE archive.run"))
+    plans: list[str] = []
+
+    class Explaining(queries.Reader):
+        def rows(self, statement: str, **bind: object) -> list[queries.Row]:
+            if "LIKE" in statement:
+                plans.extend(str(row["QUERY PLAN"]) for row in super().rows(f"EXPLAIN {statement}", **bind))
+            return super().rows(statement, **bind)
+
+    def found(word: str) -> list[int]:
+        with queries.reading(engine) as reader:
+            reader.__class__ = Explaining
+            return [row["log_id"] for row in queries.runs_named(reader, word, (1, 2))]
+
+    assert found(md5(b"12")[:12]) == [112]
+    assert found(md5(b"7")[:12]) == [107], "its id stands in the other column"
+    assert found("odd%_\\i") == [109]
+    assert found("odd__") == found("ODD") == found("tişört") == []
+    assert len(found("ab")) == 20
+    assert not [line for line in plans if "Seq Scan" in line or "run_created_idx" in line]
+    assert [line for line in plans if "run_flow_key_filename_uuid_idx" in line]
 
 
 def test_a_reader_writes_nothing_and_sees_one_state(engine: Engine) -> None:

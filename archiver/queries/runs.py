@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -123,9 +124,14 @@ _EXACT = """
         AND filename_uuid IS NULL AND original_filename_uuid = %(word)s
     UNION SELECT flow_key, log_id FROM archive.run WHERE flow_key = ANY(%(keys)s) AND log_id = %(number)s
 """
+# Those without an id of their own are few, and found by the same index.
 _BEGINS = """
-    SELECT flow_key, log_id FROM archive.run WHERE flow_key = ANY(%(keys)s)
-        AND starts_with(coalesce(filename_uuid, original_filename_uuid), %(word)s)
+    SELECT flow_key, log_id FROM (
+        SELECT flow_key, log_id, created FROM archive.run WHERE flow_key = ANY(%(keys)s)
+            AND filename_uuid LIKE %(begins)s
+        UNION ALL SELECT flow_key, log_id, created FROM archive.run WHERE flow_key = ANY(%(keys)s)
+            AND filename_uuid IS NULL AND original_filename_uuid LIKE %(begins)s
+    ) found
     ORDER BY created DESC LIMIT %(most)s
 """
 _WITHIN = """
@@ -140,7 +146,8 @@ def runs_named(reader: Reader, word: str, flow_keys: Sequence[int], most: int = 
     """The runs, newest first, that `word` may mean: a run id or the beginning of one, or a log id, also of a step or
     a line. At most `most` that begin so."""
     number = int(word) if word.isascii() and word.isdigit() and int(word) <= LARGEST_ID else None
-    bind = {"word": word, "number": number, "keys": list(flow_keys), "most": most}
+    begins = re.sub(r"([\\%_])", r"\\\1", word) + "%"
+    bind = {"word": word, "begins": begins, "number": number, "keys": list(flow_keys), "most": most}
     for statement in (_EXACT, _WITHIN, _BEGINS) if number is not None else (_EXACT, _BEGINS):
         found = reader.rows(statement, **bind)
         if found:

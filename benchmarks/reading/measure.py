@@ -158,6 +158,13 @@ def _runs(end: datetime, flow: int) -> Iterator[Question]:
     yield Question("runs --limit 50 --status failed --until", 20, runs(statuses=["failed"], until=end - timedelta(200)))
     yield Question("runs --limit 50 --status failed --state started", 20, runs(statuses=["failed"], states=["started"]))
 
+    yield Question(
+        "runs that begin with a word", 20, lambda reader: len(queries.runs_named(reader, "4f1a", range(1, 11)))
+    )
+    yield Question(
+        "runs that begin with no such word", 20, lambda reader: len(queries.runs_named(reader, "tişört", range(1, 11)))
+    )
+
 
 # What a dashboard asks of each view: the present, or a week.
 _PANELS = {

@@ -67,6 +67,8 @@ def test_all_that_is_missing_is_listed_by_name_until_somebody_accepts_it(
     rows = listed(status=1)
     assert {row["kind"] for row in rows if row["flow_name"] == "price" and row["is_open"]} == MISSING
     assert {row["kind"] for row in rows if not row["is_missing"]} == {"late_rows", "stuck_run"}
+    (stuck,) = (row["what"] for row in rows if row["kind"] == "stuck_run")
+    assert stuck == "open for longer than `stuck_after`; asked for once a day"
     assert [row["kind"] for row in rows if row["flow_name"] == "stock"] == ["uncertified"]
     assert len({row["gap_id"] for row in rows}) == len(rows)
     assert listed(status=1) == rows  # the ids stay

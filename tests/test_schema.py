@@ -49,7 +49,13 @@ def catalog(engine: Engine) -> list[tuple[object, ...]]:
                 " WHERE connamespace = 'archive'::regnamespace ORDER BY 1, 2"
             )
         ).all()
-    return [tuple(row) for rows in (columns, indexes, constraints) for row in rows]
+        views = connection.execute(
+            text(
+                "SELECT schemaname, viewname, definition FROM pg_views WHERE schemaname IN ('archive', 'reporting')"
+                " ORDER BY 1, 2"
+            )
+        ).all()
+    return [tuple(row) for rows in (columns, indexes, constraints, views) for row in rows]
 
 
 def test_the_revisions_by_their_files_are_those_that_alembic_walks() -> None:
@@ -91,6 +97,16 @@ def test_the_tables_are_as_described(engine: Engine) -> None:
             },
         )
         assert compare_metadata(context, metadata) == []
+
+
+def test_the_newest_revisions_leave_what_was_there_before(engine: Engine) -> None:
+    """Those that say something again in other words."""
+    migrate(engine, "0016")
+    before = catalog(engine)
+    migrate(engine)
+    assert catalog(engine) != before
+    migrate(engine, "0016")
+    assert catalog(engine) == before
 
 
 def test_migrating_twice_changes_nothing(engine: Engine) -> None:

@@ -166,7 +166,8 @@ def _notes(row: Row) -> list[str]:
     if row["checked_at"] is not None and row["last_run_at"] is None and row.get("is_configured") is not False:
         notes.append(f"no run was ever listed: is the flow id {row['flow_id']} right?")
     if row["stuck_runs"]:
-        notes.append(f"{count_of(row['stuck_runs'], 'run')} open for more than a week, asked for once a day")
+        stuck = count_of(row["stuck_runs"], "run")
+        notes.append(f"{stuck} open for longer than `stuck_after`, asked for once a day")
     if row["acknowledged"]:
         notes.append(f"{count_of(row['acknowledged'], 'gap')} accepted: `archiver gaps --all`")
     order = row["source_order"]

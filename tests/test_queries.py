@@ -357,13 +357,17 @@ def test_files_are_found_by_the_log_they_belong_to(engine: Engine) -> None:
     with queries.reading(engine) as reader, engine.connect() as connection:
         both = queries.details_named(reader, 2, [1, 2])
         assert [row["log_type"] for row in both] == ["main", "line"]
-        assert list(both[0]) == list(connection.execute(text("SELECT * FROM reporting.detail LIMIT 0")).keys())
+        whole = [queries.detail(reader, one) for one in both]
+        assert list(whole[0]) == list(connection.execute(text("SELECT * FROM reporting.detail LIMIT 0")).keys())
+        assert both == [{name: row[name] for name in both[0]} for row in whole]
+        assert "document" not in both[0]
+        assert queries.body_of(reader, both[0], with_text=False).text is None
         assert queries.details_named(reader, 2, [2]) == queries.details_named(reader, 3, [1, 2]) == []
         assert queries.raw_of(reader, both[0]) == b"PK\0\3"
         assert queries.raw_of(reader, both[1]) is None
         assert queries.body_of(reader, both[0]).text == '{\n    "a": 1.10\n}'
         run = queries.run(reader, 1, 2)
-        assert list(queries.details_of(reader, run)) == both
+        assert list(queries.details_of(reader, run)) == whole
 
 
 def test_the_days_of_a_period_end_with_it(engine: Engine) -> None:

@@ -208,12 +208,13 @@ def detail(
         types = [kind.value] if kind else [one.value for one in LogKind]
         row = _only_detail(queries.details_named(reader, log_id, keys, types), log_id)
         if as_json or as_csv:
+            row = queries.detail(reader, row)
             if as_json:
                 output.write_object(row)
             else:
                 output.write_rows(list(row), [row])
             return 0 if row["document"] is not None else 1
-        body = queries.body_of(reader, row)
+        body = queries.body_of(reader, row, with_text=not raw)
         return _write_raw(reader, row, body) if raw else _print_document(row, body)
 
 

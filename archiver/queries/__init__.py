@@ -6,7 +6,7 @@ module here, and functions that take a `Reader`.
 
 from archiver.queries.criteria import Criterion, NotSearched
 from archiver.queries.details import TYPES as LOG_TYPES
-from archiver.queries.details import Body, body_of, details_named, raw_of
+from archiver.queries.details import Body, body_of, detail, details_named, raw_of
 from archiver.queries.flows import FlowRow, flows, key_of
 from archiver.queries.gaps import KINDS as KINDS_OF_GAPS
 from archiver.queries.gaps import gaps
@@ -51,6 +51,7 @@ __all__ = [
     "Value",
     "affected",
     "body_of",
+    "detail",
     "details_named",
     "details_of",
     "erased_statement",

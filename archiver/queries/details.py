@@ -11,7 +11,8 @@ TYPES = {"main": 1, "sub": 2, "line": 3}
 
 
 class Body(NamedTuple):
-    """What was kept of a file. `body` is what came (see archive.detail.body_form); `text` the document, indented."""
+    """What was kept of a file. `has_body`: there are bytes, for `raw_of`, as `body_form` says; `text`: the document,
+    indented."""
 
     body_form: str | None
     has_body: bool
@@ -24,7 +25,7 @@ class Body(NamedTuple):
 def details_named(
     reader: Reader, log_id: int, flow_keys: Sequence[int], types: Sequence[str] = tuple(TYPES)
 ) -> list[Row]:
-    """Rows of reporting.detail, without their documents, of logs with this id: ids may meet between flows and types."""
+    """Rows of reporting.detail of logs with this id, without documents: ids may meet between flows and types."""
     found = reader.rows(
         "SELECT flow_key, log_type, log_id FROM archive.detail"
         " WHERE flow_key = ANY(%(keys)s) AND log_type = ANY(%(types)s) AND log_id = %(log_id)s"
@@ -34,25 +35,31 @@ def details_named(
         log_id=log_id,
     )
     names = {number: name for name, number in TYPES.items()}
-    rows: list[Row] = []
-    for row in found:
-        rows += reader.rows(
-            "SELECT * FROM reporting.detail"
-            " WHERE flow_key = %(flow_key)s AND log_id = %(log_id)s AND log_type = %(log_type)s",
-            **{**row, "log_type": names[row["log_type"]]},
-        )
-    return rows
+    keys = [{**row, "log_type": names[row["log_type"]]} for row in found]
+    return [row for key in keys for row in reader.rows(_VIEW.format(_BUT_ITS_DOCUMENT), **key)]
 
 
+def detail(reader: Reader, one: Row) -> Row:
+    """The whole row of reporting.detail, its document too, of one that is known to be there."""
+    (row,) = reader.rows(_VIEW.format("*"), **{name: one[name] for name in ("flow_key", "log_id", "log_type")})
+    return row
+
+
+_VIEW = """
+    SELECT {} FROM reporting.detail
+    WHERE flow_key = %(flow_key)s AND log_id = %(log_id)s AND log_type = %(log_type)s
+"""
+_BUT_ITS_DOCUMENT = "flow_key, flow_name, run_id, log_type, log_id, outcome, byte_size"
 _OF = " FROM archive.detail WHERE flow_key = %(flow_key)s AND log_id = %(log_id)s AND log_type = %(log_type)s"
 
 
-def body_of(reader: Reader, one: Row) -> Body:
-    """What a row of reporting.detail leaves out."""
+def body_of(reader: Reader, one: Row, *, with_text: bool = True) -> Body:
+    """What a row of reporting.detail leaves out; the text only where it is wanted."""
     (row,) = reader.rows(
-        "SELECT body_form, body IS NOT NULL AS has_body, jsonb_pretty(document) AS text, document_changes, attempts,"
-        " error" + _OF,
+        "SELECT body_form, body IS NOT NULL AS has_body,"
+        " CASE WHEN %(with_text)s THEN jsonb_pretty(document) END AS text, document_changes, attempts, error" + _OF,
         **_key(one),
+        with_text=with_text,
     )
     return Body(**row)
 

@@ -12,6 +12,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from archiver.cli import output, show, words
+from archiver.queries import Body
+from archiver.queries.details import OUTCOMES
+from archiver.queries.one_log import LogFile
+from archiver.web.pages.log import why_not
 
 _LOGGING = """
 import logging, structlog
@@ -119,3 +123,14 @@ def test_a_lone_carriage_return_stays_within_its_value(capsysbinary: pytest.Capt
         ["not found\r=cmd|x", "1"],
         ["two\nlines", "2"],
     ]
+
+
+@pytest.mark.parametrize("outcome", [*OUTCOMES, "odd"])
+def test_why_there_is_no_document_is_said_alike_by_command_and_page(outcome: str) -> None:
+    said = OUTCOMES.get(outcome, "odd")
+    body = Body("zip", True, None, None, 3, "why")
+    command = show._why_not({"outcome": outcome}, body)
+    assert command.startswith(f"the file {said}")
+    assert command.endswith(": why; --raw gives its bytes")
+    file = LogFile(outcome, None, None, None, 3, "why", None, "zip", True, None, None)
+    assert why_not(file) == f"It {said}: why."

@@ -256,13 +256,10 @@ def _print_document(row: Row, body: Body) -> int:
 
 
 def _why_not(row: Row, body: Body) -> str:
-    states = {
-        "wanted": f"the file is not downloaded yet, after {words.many(body.attempts, 'attempt')}",
-        "missing": "the file is missing: the Integrator announced it and does not have it",
-        "unreadable": "the file cannot be read",
-        "too_large": "the file is larger than the archiver reads",
-        "stored": "the file is stored, and its document is none that Postgres can hold",
-    }
+    from archiver.queries.details import OUTCOMES
+
+    said = OUTCOMES.get(row["outcome"], row["outcome"])
+    after = f", after {words.many(body.attempts, 'attempt')}" if row["outcome"] == "wanted" else ""
     why = body.error or body.document_changes
     hint = "; --raw gives its bytes" if body.has_body else ""
-    return str(states.get(row["outcome"]) or row["outcome"]) + (f": {why}" if why else "") + hint
+    return f"the file {said}{after}" + (f": {why}" if why else "") + hint

@@ -8,6 +8,15 @@ from typing import NamedTuple
 from archiver.queries.reader import Reader, Row
 
 TYPES = {"main": 1, "sub": 2, "line": 3}
+OUTCOMES = {
+    "wanted": "is not downloaded yet",
+    "missing": "is missing: the Integrator announced it and does not have it",
+    "unreadable": "cannot be read",
+    "too_large": "is larger than the archiver reads",
+    "stored": "is stored, and its document is none that Postgres can hold",
+    "erased": "was erased at a person's request",
+}
+"""Why no document is shown of a file: what is to be said of it."""
 
 
 class Body(NamedTuple):

@@ -12,6 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from archiver.logs import dump_exact, load_exact
 from archiver.logs.exact import holdable, unpack
 from archiver.queries import LOG_TYPES, Criterion, Json, NotSearched, replay
+from archiver.queries.details import OUTCOMES
 from archiver.queries.names import LARGEST_ID
 from archiver.queries.one_log import SHOWN, LogFile, file_of, log_of
 from archiver.web.errors import NotThere
@@ -106,21 +107,13 @@ def _json(value: Any) -> str:
 def why_not(file: LogFile | None) -> str:
     """Why no document is shown; nothing where there is one."""
     if file is None:
-        return "The Integrator announced no file for this log, or it was not asked for (details: failed)."
+        return "The Integrator announced no file for this log, or the flow's `details` setting did not ask for it."
     if file.document is not None:
         return ""
     if file.document_bytes is not None:
         return f"Its document has {file.document_bytes:,} bytes; at most {SHOWN:,} are shown here."
-    states = {
-        "wanted": "It is not downloaded yet",
-        "missing": "The Integrator announced it and does not have it",
-        "unreadable": "It cannot be read; its bytes are kept",
-        "too_large": "It is larger than the archiver reads",
-        "stored": "It is stored, and its document is none that Postgres can hold",
-        "erased": "It was erased at a person's request",
-    }
     why = file.error or file.document_changes
-    return f"{states.get(file.outcome, file.outcome)}{f': {why}' if why else ''}."
+    return f"It {OUTCOMES.get(file.outcome, file.outcome)}{f': {why}' if why else ''}."
 
 
 def download(room: Room, request: Request) -> Response:

@@ -7,20 +7,23 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
+from archiver import cli, daemon
 from archiver.demo.flows import FlowShape, brand_flows, flow_named
 from archiver.demo.listing import Order
 from archiver.demo.server import PASSWORD, USERNAME, Server, serve
@@ -363,3 +366,19 @@ def test_the_command_tells_what_it_archived_and_nothing_else() -> None:
     assert all(" done " in line for line in said[2:7])
     assert "are archived" in said[8]
     assert f"  python -m archiver --config {folder}/demo/config.yaml status" in said, "a command stays on one line"
+
+
+def test_a_folder_that_was_used_before_goes_on_with_its_world_and_a_signal_is_told_by_the_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = datetime.now(UTC) - timedelta(days=3)
+    (tmp_path / "world.json").write_text(json.dumps({"start": start.isoformat()}), encoding="utf-8")
+
+    def sync(*_: object, **__: object) -> list[object]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return []
+
+    monkeypatch.setattr(daemon, "opened", lambda _: nullcontext())
+    monkeypatch.setattr(daemon, "sync", sync)
+    assert cli.main(["demo", "--once", "--days", "30", "--dir", str(tmp_path)]) == 128 + signal.SIGTERM
+    assert "Archiving 3 days of its history" in capsys.readouterr().out

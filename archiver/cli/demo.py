@@ -59,16 +59,15 @@ def demo(
 
     call = call_of(context)
     no_logging()
-    with _world(folder, days) as config:
-        output.say(
-            f"A make-believe Integrator is up. Archiving {words.many(days, 'day')} of its history into {folder}/ …"
-        )
+    with _world(folder, call.now - timedelta(days=days)) as (config, start):
+        history = words.many(max(1, round((call.now - start) / timedelta(days=1))), "day")
+        output.say(f"A make-believe Integrator is up. Archiving {history} of its history into {folder}/ …")
         began = time.monotonic()
         with stoppable() as stop, daemon.opened(config) as place, progress_shown() as progress:
             reports = daemon.sync(place, config.flows, progress=progress, stopping=lambda: bool(stop))
             print_reports(reports)
             if stop:
-                return 130
+                return 128 + stop[0]
             _answer(place, time.monotonic() - began)
         if any(report.errors for report in reports):
             return 1
@@ -81,8 +80,9 @@ def demo(
 
 
 @contextmanager
-def _world(folder: Path, days: int) -> Iterator[Config]:
-    """The Integrator, and a configuration that names it. A folder that was used before goes on with its world."""
+def _world(folder: Path, start: datetime) -> Iterator[tuple[Config, datetime]]:
+    """The Integrator, a configuration that names it, and when its history begins: at `start`, but a folder that was
+    used before goes on with its world."""
     import yaml
 
     from archiver import config
@@ -93,7 +93,6 @@ def _world(folder: Path, days: int) -> Iterator[Config]:
     folder.mkdir(parents=True, exist_ok=True)
     memory = folder / "world.json"
     if not memory.exists():
-        start = datetime.now(UTC) - timedelta(days=days)
         memory.write_text(json.dumps({"start": start.isoformat()}), encoding="utf-8")
     start = datetime.fromisoformat(json.loads(memory.read_text(encoding="utf-8"))["start"])
     world = World(lambda: datetime.now(UTC), start=start)
@@ -124,7 +123,7 @@ def _world(folder: Path, days: int) -> Iterator[Config]:
             + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120),
             encoding="utf-8",
         )
-        yield config.load(path, {})
+        yield config.load(path, {}), start
 
 
 def _pages() -> dict[str, object]:

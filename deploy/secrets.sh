@@ -17,10 +17,11 @@ if [ ! -s secrets/integrator_password ]; then
         [ -t 0 ] || { echo "set INTEGRATOR_PASSWORD, or run this on a terminal" >&2; exit 2; }
         printf 'Password of the Integrator: ' >&2
         trap 'stty echo' EXIT
+        trap 'exit 130' INT TERM HUP # without these, dash does not get to the one above
         stty -echo
         IFS= read -r INTEGRATOR_PASSWORD
         stty echo
-        trap - EXIT
+        trap - EXIT INT TERM HUP
         echo >&2
     fi
     [ -n "$INTEGRATOR_PASSWORD" ] || { echo "the password is empty" >&2; exit 2; }

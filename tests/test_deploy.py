@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
 import shutil
+import signal
 import stat
 import subprocess
+import termios
+import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +184,29 @@ def test_secrets_are_not_asked_for_without_a_terminal(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert b"INTEGRATOR_PASSWORD" in done.stderr
+
+
+def test_who_leaves_at_the_password_has_a_terminal_that_echoes(tmp_path: Path) -> None:
+    script = shutil.copy(DEPLOY / "secrets.sh", tmp_path)
+    terminal, line = pty.openpty()
+    process = subprocess.Popen(["sh", script], env={"PATH": os.environ["PATH"]}, stdin=line, stderr=subprocess.DEVNULL)
+    try:
+        _wait_for(lambda: not termios.tcgetattr(line)[3] & termios.ECHO)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+        assert termios.tcgetattr(line)[3] & termios.ECHO
+    finally:
+        process.kill()
+        os.close(terminal)
+        os.close(line)
+    assert list((tmp_path / "secrets").iterdir()) == []
+
+
+def _wait_for(holds: Callable[[], object]) -> None:
+    end = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 # --- systemd ---

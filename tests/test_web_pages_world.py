@@ -28,6 +28,7 @@ from archiver.queries import run_lines
 from archiver.queries.flow_runs import FlowRuns, Place, page_of_runs
 from archiver.queries.reader import reading
 from archiver.store import connect
+from archiver.web.pages import search
 from archiver.web.room import TABLES
 from tests.conftest import new_database
 from tests.replay import TOKEN, replaying
@@ -444,6 +445,30 @@ def test_search_and_history_of_a_value(site: Site) -> None:
     assert ("first failure" in page) == any(row["turn"] == "broke" for row in told)
     assert "did you mean" in site.text(f"/search?q=skuu%3D{sku}")
     assert "did you mean" in site.text(f"/history?q=skuu%3D{sku}")
+
+
+def test_a_thing_stands_always_so_where_all_of_its_story_is_shown(site: Site) -> None:
+    value = site.ask(
+        "SELECT fields ->> 'sku' FROM archive.line WHERE flow_key <= 2 GROUP BY 1"
+        " HAVING count(*) > 1 AND bool_and(status = 2) LIMIT 1"
+    )[0][0]
+
+    def since(more: str) -> list[str]:
+        page = site.get(f"/history?q=sku%3D{value}{more}").text
+        return re.findall(r'<td data-label="Since">([^<]*)</td>', page)
+
+    assert set(since("")) == set(since("&since=all")) == {"always"}
+    assert set(since("&since=1y")) == {"before what is shown"}
+
+
+def test_a_story_that_is_cut_does_not_say_always(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "LIMITS", ("1", "1", "1"))
+    value = site.ask(
+        "SELECT fields ->> 'sku' FROM archive.line WHERE flow_key <= 2 GROUP BY 1 HAVING count(*) > 1 LIMIT 1"
+    )[0][0]
+    page = site.text(f"/history?q=sku%3D{value}")
+    assert "before what is shown" in page
+    assert ", the newest:" in page
 
 
 def test_errors_by_day_add_up(site: Site) -> None:

@@ -96,6 +96,8 @@ def history_page(room: Room, request: Request) -> Response:
         flows=known,
         lines=lines[::-1],
         is_asked=bool(which.criteria),
+        is_cut=len(told) > limit,
+        is_later=which.since is not None,
         following=_more(asked, limit) if len(told) > limit else None,
         limit=limit,
         names=names[:FIELDS],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import structlog
@@ -100,20 +100,20 @@ class Rounds:
             self._channels = (config.alerts.to, Channels(config.alerts.to))
         channels, well = self._channels[1], True
         while (post := self._kept.claim(CLAIM)) is not None:
-            reached: dict[str, datetime] = {}
+            reached: list[str] = []
             failed: list[str] = []
             for delivery in channels.send(post.message, besides=list(post.delivered)):
                 if delivery.error:
                     failed.append(f"{delivery.channel}: {delivery.error}")
                 else:
-                    reached[delivery.channel] = datetime.now(UTC)
+                    reached.append(delivery.channel)
             again = AGAIN[min(post.attempts, len(AGAIN)) - 1] if failed and post.age < GIVEN_UP else None
             self._kept.delivered(post, reached, "; ".join(failed) or None, again)
             if failed:
                 well = False
                 log.error("alert not delivered", message=post.message_id, errors=failed, again_in=again)
             else:
-                log.info("alert delivered", message=post.message_id, title=post.message.title, to=[*reached])
+                log.info("alert delivered", message=post.message_id, title=post.message.title, to=reached)
         return well
 
     def beat(self) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, bindparam, text
@@ -53,7 +51,10 @@ _CLAIM = text("""
     RETURNING message_id, tone, title, body, delivered, attempts, extract(epoch FROM now() - made_at)::float8 AS age
 """)
 _DELIVERED = text("""
-    UPDATE archive.alert_message SET claimed_until = NULL, delivered = delivered || CAST(:delivered AS jsonb),
+    UPDATE archive.alert_message SET claimed_until = NULL,
+        delivered = delivered || (
+            SELECT coalesce(jsonb_object_agg(channel, now()), '{}') FROM unnest(CAST(:reached AS text[])) channel
+        ),
         error = :error, done_at = CASE WHEN CAST(:again AS float8) IS NULL THEN now() END,
         next_attempt_at = now() + make_interval(secs => coalesce(CAST(:again AS float8), 0))
     WHERE message_id = :message_id
@@ -132,11 +133,11 @@ class Alerts:
             return None
         return Post(row.message_id, Message(row.tone, row.title, row.body), row.delivered, row.attempts, row.age)
 
-    def delivered(self, post: Post, channels: Mapping[str, datetime], error: str | None, again: float | None) -> None:
+    def delivered(self, post: Post, reached: Sequence[str], error: str | None, again: float | None) -> None:
         """What came of a message: who has it now, what went wrong, and in how many seconds to try again, if ever."""
         bind: dict[str, Any] = {
             "message_id": post.message_id,
-            "delivered": json.dumps({name: at.isoformat() for name, at in channels.items()}),
+            "reached": list(reached),
             "error": error,
             "again": again,
         }

@@ -151,6 +151,8 @@ def test_a_channel_that_has_it_does_not_get_it_again(archive: Archive, hook: Inb
         archive.round(to=to)
         assert mail.titles == ["archiver: price failed"]
         assert "https://logs.example.com/archive/flows/" in mail.came[0][1]
+        pause = "SELECT next_attempt_at - value::timestamptz FROM archive.alert_message, jsonb_each_text(delivered)"
+        assert archive.sql(pause) == [(timedelta(seconds=30),)], "both times are the database's"
         archive.inbox.status = 200
         archive.sql("UPDATE archive.alert_message SET next_attempt_at = now()")
         archive.round(to=to)

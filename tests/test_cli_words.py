@@ -5,16 +5,23 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+import shlex
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
-from archiver.cli import output, show, words
+from archiver import cli
+from archiver.cli import demo, output, show, words
+from archiver.cli.call import WrongCall
+from archiver.config import Config
 from archiver.queries import Body
 from archiver.queries.details import OUTCOMES
 from archiver.queries.one_log import LogFile
+from archiver.signs import Facts, FlowFacts, Settings, conditions
 from archiver.web.pages.log import why_not
 
 _LOGGING = """
@@ -134,3 +141,20 @@ def test_why_there_is_no_document_is_said_alike_by_command_and_page(outcome: str
     assert command.endswith(": why; --raw gives its bytes")
     file = LogFile(outcome, None, None, None, 3, "why", None, "zip", True, None, None)
     assert why_not(file) == f"It {said}: why."
+
+
+def test_commands_to_copy_can_be_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever paths and flows are called."""
+    monkeypatch.chdir(tmp_path)
+    name, now = "it's a flow", datetime.now(UTC)
+    assert cli.main(["--config", "my own.yaml", "init"]) == 0
+    demo._say_next(Path("my own"), Config(None, tmp_path), live=False)
+    flow = FlowFacts(1, name, "prod", now, gaps=1, missing="gap")
+    said = capsys.readouterr().out + conditions(Facts(now, (flow,)), Settings())[0].detail
+    with pytest.raises(WrongCall) as several:
+        show._only_detail([{"flow_name": name, "log_type": kind} for kind in ("main", "sub")], 1)
+    said += str(several.value)
+    after = [shlex.split(rest)[0] for rest in re.findall(r"--(?:config|flow) (.+?)(?:`|$)", said, re.MULTILINE)]
+    assert sorted(set(after)) == [name, "my own.yaml", "my own/config.yaml"]

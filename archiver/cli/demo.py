@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import socket
 import sys
@@ -159,11 +160,13 @@ def _answer(place: Workplace, seconds: float) -> None:
 
 
 def _say_next(folder: Path, config: Config, *, live: bool) -> None:
-    # `make demo` runs it from a virtual environment that is not on the PATH.
-    program = "archiver" if shutil.which("archiver") else os.path.relpath(sys.argv[0])
-    if Path(program).name == "__main__.py":
+    if shutil.which("archiver"):
+        program = "archiver"
+    elif Path(sys.argv[0]).name == "__main__.py":
         program = "python -m archiver"
-    command = f"{program} --config {folder}/config.yaml"
+    else:  # `make demo` runs it from a virtual environment that is not on the PATH
+        program = shlex.quote(os.path.relpath(sys.argv[0]))
+    command = f"{program} --config {shlex.quote(f'{folder}/config.yaml')}"
     where = "in another terminal" if live else "next"
     output.say(
         f"\nTry {where}:\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -62,7 +63,7 @@ def init(
         raise WrongCall(f"{path} is there already: edit it, or overwrite it with --force") from None
     except OSError as exc:
         raise WrongCall(f"{path} cannot be written: {exc.strerror}") from exc
-    command = "archiver" if path == Path("config.yaml") else f"archiver --config {path}"
+    command = "archiver" if path == Path("config.yaml") else f"archiver --config {shlex.quote(str(path))}"
     names = " and ".join(dict.fromkeys(re.findall(r"\$\{(\w+_(?:USERNAME|PASSWORD))\}", text)))
     edit = (
         "give its project a slug and its flows names"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -222,7 +223,7 @@ def _only_detail(found: Sequence[Row], log_id: int) -> Row:
     if not found:
         raise WrongCall(f"no file is known of a log {log_id}: `archiver show RUN` lists those of a run")
     if len(found) > 1:
-        some = [f"  --flow {row['flow_name']} --type {row['log_type']}" for row in found]
+        some = [f"  --flow {shlex.quote(row['flow_name'])} --type {row['log_type']}" for row in found]
         raise WrongCall("\n".join([f"several logs have the id {log_id}; say which:", *some]))
     return found[0]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Collection, Iterator
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -213,7 +214,8 @@ def _missing(view: View, flow: FlowFacts) -> Iterator[Condition]:
     for kind, count, thing in (("gap", flow.gaps, "gap"), ("lost", flow.lost, "thing")):
         if count:
             title = f"{flow.name}: {many(count, thing)} {'in the archive' if kind == 'gap' else 'missing'}"
-            detail = f"{one_line(flow.missing)}\n`archiver gaps --flow {flow.name}` lists them, `gaps ack` accepts them"
+            command = f"archiver gaps --flow {shlex.quote(flow.name)}"
+            detail = f"{one_line(flow.missing)}\n`{command}` lists them, `gaps ack` accepts them"
             one = _of_flow(kind, flow, title, detail, view.facts.now)
             yield one._replace(level=count)
 

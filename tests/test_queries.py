@@ -17,6 +17,7 @@ from archiver.errors import ArchiverError
 from archiver.queries import reader as reader_module
 from archiver.queries import run_lines
 from archiver.queries.flow_runs import days_of
+from archiver.queries.invariants import INVARIANTS, Selfcheck
 from archiver.queries.run_lines import RunLines, page_of_lines
 from archiver.store import connect, migrate, translated
 
@@ -441,3 +442,25 @@ def test_documents_of_a_run_are_in_memory_one_at_a_time(engine: Engine, monkeypa
         next(rows)
         assert len(loaded) == 1
         assert len(list(rows)) == len(loaded) - 1
+
+
+def test_the_lines_of_recent_runs_are_counted_without_those_of_all_others(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE archive.run SET line_count = 3 WHERE log_id IN (2, 18, 20)"))
+        connection.execute(
+            text(
+                "INSERT INTO archive.line (flow_key, log_id, created, original_filename_uuid, form, src_hash)"
+                " SELECT 1, 1000 + i, timestamptz '2025-03-01 20:00+00',"
+                " CASE WHEN i <= 3 THEN 'run-18' WHEN i = 4 THEN 'run-20' ELSE 'old-' || i / 100 END, 0, i"
+                " FROM generate_series(1, 20000) i"
+            )
+        )
+        connection.execute(text("ANALYZE archive.line"))
+    (counted,) = (one for one in INVARIANTS if one.recent)
+    since = DAY + timedelta(hours=15)
+    for moment, found in ((None, [2, 20]), (since, [20])):
+        count, violations = Selfcheck(engine, [1, 2], moment).violations(counted)
+        assert (count, [one.log_id for one in violations]) == (len(found), found)
+    with engine.connect() as connection:
+        plan = connection.execute(text(f"EXPLAIN {counted.recent}"), {"keys": [1, 2], "since": since}).scalars().all()
+    assert not [line for line in plan if "Seq Scan on line" in line]

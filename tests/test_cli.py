@@ -355,6 +355,7 @@ def test_a_file_that_cannot_be_shown_says_why(archiver: Archiver) -> None:
         (("show", FAILED, "--flow", "stock"), "no run has the id"),
         (("detail", "103"), "--flow price --type main"),
         (("detail", "999"), "no file is known"),
+        (("alerts", "ack", "9" * 20), "less than or equal to"),
         (("sql", "SELECT nothing"), '"nothing" does not exist'),
         (("sql", "DROP TABLE archive.run"), "only reading"),
         (("sql", "SELECT 1", "--timeout", "soon"), "--timeout"),

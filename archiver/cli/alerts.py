@@ -128,7 +128,8 @@ def ack(
     context: typer.Context,
     *,
     ids: Annotated[
-        list[int] | None, typer.Argument(metavar="[ID]...", help="As `archiver alerts list` shows them.")
+        list[int] | None,
+        typer.Argument(metavar="[ID]...", min=1, max=2**63 - 1, help="As `archiver alerts list` shows them."),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="All that are open.")] = False,
     reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why that is all right for now.")] = None,

@@ -84,7 +84,9 @@ def test_all_that_is_missing_is_listed_by_name_until_somebody_accepts_it(
     assert "ayse: deleted by hand" in said("gaps", "--all", status=1)
 
     said("gaps", "ack", "--all", "--flow", "price", "--reason", "known")
-    assert not any(row["is_open"] for row in listed("--flow", "price"))
+    after = listed("--flow", "price")
+    assert not any(row["is_open"] for row in after)
+    assert {row["kind"] for row in after if row["acknowledged_at"] is None} == {"late_rows", "stuck_run"}
     said("status", "--flow", "price")
     listed("--flow", "stock", status=1)
     said("gaps", "ack", "--all", "--reason", "an outage")

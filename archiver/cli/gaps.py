@@ -112,7 +112,10 @@ def ack(
         str, typer.Option("--by", metavar="NAME", help="Who accepts it; else the user of this machine.")
     ] = "",
     every: Annotated[
-        bool, typer.Option("--all", help="All that `archiver gaps` lists (with --flow: of a flow).")
+        bool,
+        typer.Option(
+            "--all", help="All that counts as missing (with --flow: of a flow); late rows and stuck runs stay listed."
+        ),
     ] = False,
     flow: Flows = None,
 ) -> None:

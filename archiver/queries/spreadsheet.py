@@ -13,7 +13,7 @@ import orjson
 
 from archiver.queries.reader import Json
 
-_FORMULA = re.compile(r" *[=+\-@|%\t\r\n]")
+_FORMULA = re.compile(r" *[=+\-@\t\r\n]")  # not %, which begins percentages in Turkish: %18
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+)*(?:[eE][+-]?[0-9]+)?")
 
 

@@ -80,6 +80,11 @@ class MissingExtra(OperatorError):
     """A command needs an optional package that is not installed."""
 
 
+def extra(name: str) -> str:
+    """An extra, and how to install it: by its bare name pip would fetch a stranger, PyPI's own `archiver`."""
+    return f"the extra archiver[{name}] (in the archiver's folder: pip install '.[{name}]')"
+
+
 class TryLater(ArchiverError):
     """A passing fault: nothing was lost, the next turn asks again."""
 

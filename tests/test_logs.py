@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from archiver.errors import ConfigError, LoginRefused, PageUnreadable, SourceUnavailable
+from archiver.errors import ConfigError, LoginRefused, PageUnreadable, SourceUnavailable, extra
 from archiver.logs import (
     FIELDS,
     Line,
@@ -421,6 +421,7 @@ def test_times_as_numbers_and_back() -> None:
     assert to_milliseconds(moment) == "1767323045678"
     assert LoginRefused("refused", 3.0).seconds == 3.0
     assert ConfigError(["a", "b"]).problems == ("a", "b")
+    assert "pip install '.[web]'" in extra("web"), "from its folder: PyPI's archiver is another program"
     assert SourceUnavailable("down", 503).status == 503
 
 

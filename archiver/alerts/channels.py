@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 import requests
 from pydantic import SecretStr
 
-from archiver.errors import ConfigError, MissingExtra
+from archiver.errors import ConfigError, MissingExtra, extra
 from archiver.signs import Message
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Channels:
         if not urls:
             return
         if find_spec("apprise") is None:
-            raise MissingExtra("alerts need a package of their own: pip install 'archiver[alerts]'")
+            raise MissingExtra(f"alerts need {extra('alerts')}")
         import apprise
 
         asset = apprise.AppriseAsset(app_id="archiver", app_desc="archiver", app_url="", secure_logging=True)

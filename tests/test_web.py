@@ -347,6 +347,9 @@ def test_health_beside_a_daemon_is_about_progress(archive: str) -> None:
         behind = requests.get(f"{url}/healthz", timeout=5)
         assert behind.status_code == 503
         assert behind.json()["frontier_lag_seconds"] == pytest.approx(9 * 3600, abs=60)
+        execute(archive, """UPDATE archive.checkpoint SET source = source || '{"lateness": 14400000000}'""")
+        assert requests.get(f"{url}/healthz", timeout=5).status_code == 200, "its logs come up to four hours late"
+        execute(archive, """UPDATE archive.checkpoint SET source = source - 'lateness'""")
         execute(archive, "UPDATE archive.checkpoint SET failures_in_a_row = 3")
         failing = requests.get(f"{url}/healthz", timeout=5)
         assert (failing.status_code, failing.json()["failing"]) == (200, 1), "the Integrator's fault: no restart helps"

@@ -12,7 +12,7 @@ class FlowVitals(NamedTuple):
     """How one flow stands. `lag_seconds` None: nothing is certain yet. `overdue_seconds`: due, and nobody works on it.
 
     `behind_seconds`: how far the frontier was behind when the last good turn ended. `is_walking`: a pass through its
-    list is under way over several turns.
+    list is under way over several turns. `lateness_seconds`: what the flow's lateness was raised to, or 0.
     """
 
     flow_key: int
@@ -22,6 +22,7 @@ class FlowVitals(NamedTuple):
     overdue_seconds: float
     failures: int
     is_walking: bool
+    lateness_seconds: float
 
 
 class PassVitals(NamedTuple):
@@ -54,7 +55,8 @@ _FLOWS = f"""
         extract(epoch FROM c.checked_at - c.frontier)::float8 AS behind_seconds,
         CASE WHEN c.lease_until > now() THEN 0
             ELSE greatest(0, coalesce(extract(epoch FROM now() - c.next_due_at), 0)) END::float8 AS overdue_seconds,
-        c.failures_in_a_row AS failures, c.walk IS NOT NULL AS is_walking
+        c.failures_in_a_row AS failures, c.walk IS NOT NULL AS is_walking,
+        coalesce((c.source ->> 'lateness')::float8, 0) / 1000000 AS lateness_seconds
     FROM archive.checkpoint c JOIN archive.flow f USING (flow_key) ORDER BY 1
 """
 # By the index of runs that are visited again: sealed ones are not looked at.

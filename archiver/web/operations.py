@@ -106,7 +106,8 @@ def _flows(room: Room) -> Sequence[FlowVitals]:
 
 
 def _is_ill(flow: FlowVitals, lateness: float) -> bool:
-    gets_on = flow.failures > 0 or flow.is_walking or (flow.behind_seconds or 0.0) <= BEHIND + lateness
+    may_lag = BEHIND + max(lateness, flow.lateness_seconds)
+    gets_on = flow.failures > 0 or flow.is_walking or (flow.behind_seconds or 0.0) <= may_lag
     return flow.overdue_seconds > OVERDUE or not gets_on
 
 

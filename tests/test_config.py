@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import FrozenInstanceError
@@ -68,6 +69,12 @@ def test_the_example_works_on_a_fresh_machine(write: Write) -> None:
     assert prod.password is not None
     assert prod.password.get_secret_value() == "canary-password"
     config.require_flows()
+
+
+def test_what_the_example_says_of_masking_can_be_written(write: Write) -> None:
+    text, shown = re.subn(r"redact: \[\] .*: (\[.*\])$", r"redact: \1", example(), flags=re.MULTILINE)
+    assert shown == 1
+    assert load(write(text), LOGIN).flows[0].redact == ("email", "$.customer.address", "$.orders[*].phone")
 
 
 def test_the_smallest_file_gets_every_default(write: Write) -> None:

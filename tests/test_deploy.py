@@ -291,6 +291,30 @@ def test_probes_ask_paths_and_ports_that_there_are(tmp_path: Path) -> None:
     assert wanted == {"database_url", "integrator_password", "web_tokens"}
 
 
+def test_the_job_migrates_as_the_owner_with_the_flows_of_the_daemon(tmp_path: Path) -> None:
+    spec, container = pod("migrate.yaml")
+    volumes = {one["name"]: one for one in spec["volumes"]}
+    owner, daemon = (one["secret"] for one in volumes["secrets"]["projected"]["sources"])
+    assert (owner["name"], daemon["name"], "items" in owner) == ("archiver-owner", "archiver", False)
+    of_daemon = {one["path"] for one in daemon["items"]}
+    mounted = {"database_url", "writer_password"} | of_daemon
+    assert "database_url" not in of_daemon
+    assert volumes["config"]["configMap"] == {"name": "archiver"}
+    assert "env" not in container
+    text = (DEPLOY / "kubernetes" / "config.yaml").read_text()
+    folder = next(one["mountPath"] for one in container["volumeMounts"] if one["name"] == "secrets")
+    assert f"{folder}/writer_password" in container["args"]
+    for name in mounted:
+        (tmp_path / name).write_text(
+            "postgresql://owner:secret@db/archiver" if name == "database_url" else "0123456789"
+        )
+    path = tmp_path / "config.yaml"
+    path.write_text(text.replace(folder, str(tmp_path)))
+    config = load(path, {}, logins=False)
+    assert config.database.url is not None
+    assert [flow.search_fields for flow in config.flows] == [(), ("sku",)]
+
+
 def test_selectors_select() -> None:
     kinds = {one["kind"]: one for _, one in manifests()}
     labels = kinds["Deployment"]["spec"]["template"]["metadata"]["labels"].items()

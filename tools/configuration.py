@@ -137,7 +137,7 @@ def _validators(annotation: Any, metadata: tuple[Any, ...] = ()) -> list[Any]:
 def _kind(name: str, field: FieldInfo) -> str:
     listed = any(get_origin(one) in (tuple, frozenset) for one in (field.annotation, *get_args(field.annotation)))
     words = _plain(field.annotation, tuple(field.metadata))
-    if listed and words != _KINDS[values.listen]:
+    if listed and words not in (_KINDS[values.listen], _KINDS[values.hours]):
         words = f"list of {words}"
     bounds = [f"{word} {value}" for one in field.metadata for word, value in _bound(one)]
     words = ", ".join([words, *bounds])

@@ -25,7 +25,7 @@ ENV PATH=/opt/archiver/bin:$PATH \
     PYTHONUNBUFFERED=1
 USER 10001:10001
 WORKDIR /var/lib/archiver
-# For the embedded Postgres and the demo; with a database of your own nothing is written here.
+# For the embedded Postgres and the demo; with a database of your own only `archiver verify` keeps its place here.
 VOLUME /var/lib/archiver
 EXPOSE 8080
 STOPSIGNAL SIGTERM

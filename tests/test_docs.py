@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from archiver.config import sections
+from archiver.config import ENVIRONMENTS, sections
 from archiver.config.environment import SECRETS
 from tests import commands
 from tools import configuration
@@ -92,6 +92,10 @@ def test_wrong_settings_are_seen() -> None:
 
 def test_the_configuration_page_is_what_the_models_make() -> None:
     assert configuration.FILE.read_text(encoding="utf-8") == configuration.markdown(), "python -m tools.configuration"
+
+
+def test_the_configuration_page_names_the_hosts_for_firewalls() -> None:
+    assert all(f"`{url.removeprefix('https://')}`" in configuration.markdown() for url in ENVIRONMENTS.values())
 
 
 @pytest.mark.parametrize("page", [*PAGES, *SCRIPTS], ids=named)

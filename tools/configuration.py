@@ -38,7 +38,15 @@ out.
   `password_file: /run/secrets/integrator_password`, `password_file: ${CREDENTIALS_DIRECTORY}/integrator_password`.
 - A duration is a whole number and a unit: `90s`, `5m`, `2h`, `30d`, `2y` (365 days).
 - Relative paths start at the file's own folder.
+- In `{…}` and `[…]` YAML wants quotes around `"${NAME}"`.
+- `archiver run` takes over changed flows, `integrators`, `defaults` and `alerts`, also from files of secrets, as soon
+  as they are saved, or on SIGHUP. `database`, `data_dir`, `workers`, `web`, `reporting` and `logging` hold from the next
+  start on; the log names them. `archiver check --diff` tells before what becomes of the flows.
 """
+INTEGRATORS = """\
+A mapping: each Integrator by a name of your own, with one of `environment` and `base_url`, and one way to log in. A
+flow is known by that name, its project's id and its own id: where one of them changes, a new history begins. (A flow's
+`name` may change.)"""
 PLACES: tuple[tuple[str, str, type[sections.Section], str], ...] = (
     ("At the top", "", sections.Settings, ""),
     ("database", "database", sections.DatabaseSection, "Where the archive is."),
@@ -46,7 +54,7 @@ PLACES: tuple[tuple[str, str, type[sections.Section], str], ...] = (
         "integrators",
         "integrators.NAME",
         sections.IntegratorSection,
-        "A mapping: each Integrator by a name of your own. One of `environment` and `base_url`, and one way to log in.",
+        INTEGRATORS,
     ),
     ("projects", "projects[]", sections.ProjectSection, "A list; nothing is archived without a flow."),
     ("projects: flows", "projects[].flows[]", sections.FlowSection, "A list; besides, every setting of `defaults`."),

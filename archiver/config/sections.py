@@ -47,7 +47,8 @@ class DatabaseSection(Section):
 
 class IntegratorSection(Section):
     environment: Literal["prod", "dev"] | None = None
-    """One of the vendor's two installations; or `base_url` instead."""
+    """One of the vendor's two installations, at `flow.entegrator.akinon.net:3000` and
+    `flow-dev.entegrator.akinon.net:3000`; or `base_url` instead."""
     base_url: Annotated[str, BeforeValidator(values.web_url)] | None = None
     """Where the Integrator is, as `https://host:port`; or `environment` instead."""
     username: Word | None = None
@@ -63,7 +64,8 @@ class IntegratorSection(Section):
     timeout: SomeTime = timedelta(seconds=60)
     """How long a request may take in all."""
     proxy: Annotated[str, BeforeValidator(values.proxy)] | None = None
-    """The URL of a proxy, or `environment` for what the environment names. Without it no proxy is used."""
+    """The URL of a proxy, or `environment` for what the environment names. Without it no proxy is used.
+    A password in the URL can come from the environment as `${NAME}`, not from a file."""
     ca_file: str | None = None
     """A file of CA certificates in PEM form, where the system's are not enough."""
 
@@ -72,11 +74,12 @@ class FlowDefaults(Section):
     """What every flow has; `None` means that the setting was not given here."""
 
     every: SomeTime | None = None
-    """How long after a turn the next is due, and up to a tenth more; `5m` where neither this nor `cron` is given."""
+    """How long after a turn the next is due, and up to a tenth more, at most 30 s; `5m` where neither this nor `cron`
+    is given."""
     cron: Annotated[str, BeforeValidator(crontab)] | None = None
-    """When turns are due instead: five fields, in UTC; days of the week by name are the clearest."""
+    """When turns are due instead, up to 30 s later: five fields, in UTC; days of the week by name are the clearest."""
     levels: Annotated[frozenset[Literal["main", "sub", "line"]], AfterValidator(_with_main)] = _LEVELS
-    """What is archived: runs, steps, lines. Steps that a run shows itself come with it in any case."""
+    """What is archived: runs (always), steps, lines. Steps that a run shows itself come with it in any case."""
     details: Literal["failed", "all", "none"] = "failed"
     """Of which runs the files are downloaded."""
     since: Moment = datetime(2020, 1, 1, tzinfo=UTC)
@@ -84,19 +87,19 @@ class FlowDefaults(Section):
     lateness: Duration = timedelta(minutes=10)
     """A log is visible at most this long after its `created`; it is raised for a flow whose logs were seen later."""
     settle: Duration = timedelta(minutes=10)
-    """How long after its end the lines of a run are counted again."""
+    """How long after the lines of a run were read they are counted again."""
     stuck_after: SomeTime = timedelta(days=7)
     """A run that has not finished so long after it was first seen is stuck: its lines are read daily, as they are."""
     keep: Keeping = None
     """How long runs stay in the archive; `archiver prune` lets go of what is older."""
     keep_lines: Keeping = None
-    """The same for lines; at most `keep`, which it is where it is not given."""
+    """The same for lines; must not exceed `keep`, which is the default."""
     keep_details: Keeping = None
-    """The same for downloaded files."""
+    """The same for downloaded files, with the same limit and default."""
     search_fields: tuple[Word, ...] = ()
     """Fields of lines that are searched often: each gets an index of its own."""
     redact: tuple[Redaction, ...] = ()
-    """What is masked before it is stored: names of fields, or paths that begin with `$`."""
+    """What is masked before it is stored: names of fields, or paths that begin with `$` (with brackets: in quotes)."""
 
 
 class FlowSection(FlowDefaults):
@@ -146,7 +149,8 @@ class AlertsSection(Section):
     cooldown: Duration = timedelta(minutes=30)
     """The same thing is told again after this time at the earliest, however often it comes and goes."""
     heartbeat: Annotated[SecretStr, BeforeValidator(values.secret_web_url)] | None = None
-    """A URL that is asked for every minute while the archiver works well: its silence tells of what it cannot."""
+    """A URL that is requested every minute while the archiver is well: a monitoring service can tell you when the
+    requests stop."""
 
 
 class ReportingSection(Section):
@@ -165,7 +169,8 @@ class Settings(Section):
     """What stands at the top of the file by itself."""
 
     data_dir: str = "./archiver-data"
-    """The folder of the embedded Postgres; a relative one starts at the file's own folder."""
+    """The folder of the embedded Postgres, and of the notes of `archiver verify`; a relative one starts at the file's
+    own folder."""
     workers: int = Field(4, ge=1, le=64)
     """How many flows are worked on at the same time."""
 

@@ -48,7 +48,7 @@ def check(
 ) -> int:
     """Try everything out: configuration, database, logins, flows.
 
-    Also the schema and the clocks; nothing in the archive is changed.
+    Also the schema and the clocks. Nothing in the archive is changed, but that a refused login is noted.
 
     Exit status 2 where something that is needed is wrong, 1 where there are only warnings.
     """

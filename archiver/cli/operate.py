@@ -140,7 +140,8 @@ def migrate(
 def run(context: typer.Context) -> int:
     """The daemon: poll every flow by its schedule, and serve the web page where the configuration has `web`.
 
-    SIGTERM or Ctrl-C ends it. A changed configuration is taken over as soon as it is saved, or on SIGHUP.
+    SIGTERM or Ctrl-C ends it. Changed flows, integrators and alerts are taken over as soon as the file is saved, or on
+    SIGHUP; what else has changed holds from the next start on, and the log names it.
     """
     with leaving_on_signal():
         from archiver import daemon

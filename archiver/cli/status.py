@@ -42,9 +42,10 @@ def status(context: typer.Context, *, flow: Flows = None, as_json: AsJson = Fals
     """How the archive of each flow stands.
 
     Exit status 1 where a flow is not well: its last turn failed; it was due an hour ago and nobody polled it; a gap is
-    known; runs were lost; files are missing, unreadable or too large; or rows could not be stored. A flow that was
-    never polled is well, and so is one that is no longer in the configuration. Also where a daemon goes on with an
-    older configuration, because the file as it is now cannot be used.
+    known; runs were lost; files are missing, unreadable or too large; rows could not be stored; or `archiver verify`
+    found logs lost, stale or damaged. What `archiver gaps ack` has accepted does not count. A flow that was never
+    polled is well, and so is one that is no longer in the configuration. Also where a daemon goes on with an older
+    configuration, because the file as it is now cannot be used.
     """
     from archiver import queries
     from archiver.cli.foresight import foresight

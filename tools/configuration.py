@@ -40,8 +40,8 @@ out.
 - Relative paths start at the file's own folder.
 - In `{…}` and `[…]` YAML wants quotes around `"${NAME}"`.
 - `archiver run` takes over changed flows, `integrators`, `defaults` and `alerts`, also from files of secrets, as soon
-  as they are saved, or on SIGHUP. `database`, `data_dir`, `workers`, `web`, `reporting` and `logging` hold from the next
-  start on; the log names them. `archiver check --diff` tells before what becomes of the flows.
+  as they are saved, or on SIGHUP. `database`, `data_dir`, `workers`, `web`, `reporting` and `logging` hold from the
+  next start on; the log names them. `archiver check --diff` tells before what becomes of the flows.
 """
 INTEGRATORS = """\
 A mapping: each Integrator by a name of your own, with one of `environment` and `base_url`, and one way to log in. A

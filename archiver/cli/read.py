@@ -25,8 +25,12 @@ COLOURED = 200_000  # characters; longer documents are printed as they are
 
 read = typer.Typer()
 
-Since = Annotated[str, typer.Option("--since", metavar="TIME", help="From then on: 7d, 12h, today, 2025-01-31, …")]
-Until = Annotated[str, typer.Option("--until", metavar="TIME", help="Before then; of a date the whole day.")]
+Since = Annotated[
+    str, typer.Option("--since", metavar="TIME", help="From then on, in local time: 7d, 12h, today, 2025-01-31, …")
+]
+Until = Annotated[
+    str, typer.Option("--until", metavar="TIME", help="Before then, in local time; of a date the whole day.")
+]
 
 
 def span_of(since: str, until: str, now: datetime) -> tuple[datetime | None, datetime | None]:

@@ -83,7 +83,7 @@ class FlowDefaults(Section):
     details: Literal["failed", "all", "none"] = "failed"
     """Of which runs the files are downloaded."""
     since: Moment = datetime(2020, 1, 1, tzinfo=UTC)
-    """How far back the history is archived."""
+    """How far back the history is archived; without an offset in UTC."""
     lateness: Duration = timedelta(minutes=10)
     """A log is visible at most this long after its `created`; it is raised for a flow whose logs were seen later."""
     settle: Duration = timedelta(minutes=10)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from archiver import cli
+from archiver.amounts import many, size
 from archiver.cli import demo, output, show, words
 from archiver.cli.call import WrongCall
 from archiver.config import Config
@@ -86,6 +87,19 @@ def test_text_is_made_harmless_and_words_stay_words() -> None:
 )
 def test_spans(seconds: float | None, said: str, short: str) -> None:
     assert (words.span(seconds), words.span(seconds, short=True)) == (said, short)
+
+
+def test_amounts() -> None:
+    """Commands, alerts and pages say the same; an archive of terabytes is one."""
+    assert [many(count, "run") for count in (0, 1, 2, 1000)] == ["0 runs", "1 run", "2 runs", "1,000 runs"]
+    assert [size(count) for count in (None, 0, 999)] == ["", "0 B", "999 B"]
+    assert [size(count) for count in (1000, 999_600, 5e11, 1.2e12, 2e15)] == [
+        "1.0 kB",
+        "1.0 MB",
+        "500.0 GB",
+        "1.2 TB",
+        "2000.0 TB",
+    ]
 
 
 def test_moments() -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from archiver.amounts import many
 from archiver.cli import output, words
 from archiver.cli.call import WrongCall, archive, call_of, database, one_form
 from archiver.cli.options import OPERATE, AsCsv, AsJson, examples
@@ -109,7 +110,7 @@ def _print(rows: Sequence[Row], waiting: Sequence[Row], now: datetime) -> None:
             output.say(f"\n{row['alert_id']}: {row['title']}", "bold")
             output.say(row["detail"])
     for one in waiting:
-        attempts = words.many(one["attempts"], "attempt")
+        attempts = many(one["attempts"], "attempt")
         output.note(f"not delivered, {attempts}: {one['title']}: {one['error'] or 'under way'}", "yellow")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from archiver.cli import words
+from archiver.amounts import many
 from archiver.cli.call import Call, database
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def changes(call: Call) -> Iterator[tuple[str, str, str]]:
     found = list(_of_flows(config, known))
     yield from found
     if not found:
-        yield "flows", "ok", f"{words.many(len(config.flows), 'flow')}, as the archive knows them"
+        yield "flows", "ok", f"{many(len(config.flows), 'flow')}, as the archive knows them"
 
 
 def _of_flows(config: Config, known: list[FlowRow]) -> Iterator[tuple[str, str, str]]:

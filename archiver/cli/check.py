@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from archiver.amounts import many
 from archiver.cli import output, words
 from archiver.cli.call import Call, call_of
 from archiver.cli.changes import changes
@@ -85,7 +86,7 @@ def findings(call: Call) -> Iterator[Finding]:
     except ConfigError as exc:
         yield from (Finding("configuration", "error", problem) for problem in exc.problems)
         return
-    counts = f"{words.many(len(config.integrators), 'integrator')}, {words.many(len(config.flows), 'flow')}"
+    counts = f"{many(len(config.integrators), 'integrator')}, {many(len(config.flows), 'flow')}"
     level = "ok" if config.flows else "warning"
     yield Finding("configuration", level, f"{config.path}: {counts}")
     with ExitStack() as stack:
@@ -201,7 +202,7 @@ def _files(client: Client, slug: str, some: list[tuple[Flow, int]]) -> Finding:
     return Finding(
         name,
         "warning",
-        f"none, of {words.many(len(some), 'log')} that should have one: is {slug!r} the project's slug?",
+        f"none, of {many(len(some), 'log')} that should have one: is {slug!r} the project's slug?",
     )
 
 
@@ -231,7 +232,7 @@ def _flow(client: Client, flow: Flow) -> _Looked:
     announced += [step.log_id for run in ended for step in run.steps if step.is_send_s3 == 1]
     files = [log_id for log_id in announced if log_id is not None]
     created = runs[0].created
-    count = "runs listed" if page.count is None else f"{words.many(page.count, 'run')} listed"
+    count = "runs listed" if page.count is None else f"{many(page.count, 'run')} listed"
     first = f", the first in the list of {words.local(datetime.fromisoformat(created))}" if created else ""
     return _Looked(Finding(name, "ok", count + first), skew, tuple(files[:FILES]))
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from archiver.cli import output, words
+from archiver.amounts import size
+from archiver.cli import output
 from archiver.cli.call import WrongCall, call_of
 from archiver.cli.options import DATABASE, examples
 from archiver.errors import MissingExtra, extra
@@ -72,7 +73,7 @@ def dump(context: typer.Context, file: Annotated[Path, typer.Argument(help="Wher
             status = _run(program, dsn, "-Fc", "-n", "archive", "-n", "reporting", "-f", str(part))
             if not status:
                 part.replace(file)
-                output.say(f"{file}: {words.size(file.stat().st_size)}, by PostgreSQL's {program}")
+                output.say(f"{file}: {size(file.stat().st_size)}, by PostgreSQL's {program}")
         finally:
             part.unlink(missing_ok=True)
     return status

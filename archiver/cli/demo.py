@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from archiver.cli import output, words
+from archiver.amounts import many
+from archiver.cli import output
 from archiver.cli.call import call_of
 from archiver.cli.operate import print_reports, progress_shown, stoppable
 from archiver.cli.options import OPERATE, examples
@@ -61,7 +62,7 @@ def demo(
     call = call_of(context)
     no_logging()
     with _world(folder, call.now - timedelta(days=days)) as (config, start):
-        history = words.many(max(1, round((call.now - start) / timedelta(days=1))), "day")
+        history = many(max(1, round((call.now - start) / timedelta(days=1))), "day")
         output.say(f"A make-believe Integrator is up. Archiving {history} of its history into {folder}/ …")
         began = time.monotonic()
         with stoppable() as stop, daemon.opened(config) as place, progress_shown() as progress:

@@ -10,7 +10,8 @@ from typing import IO, Annotated
 
 import typer
 
-from archiver.cli import output, words
+from archiver.amounts import many
+from archiver.cli import output
 from archiver.cli.call import WrongCall, archive, call_of, flow_keys
 from archiver.cli.options import READ, Flows, examples
 from archiver.cli.show import only_run
@@ -45,7 +46,7 @@ def evidence(
             raise WrongCall(f"{path} is there already: name another file with --to")
         with _complete(path) as file:
             proof = room.write(reader, row, file, call_of(context).now)
-    output.say(f"{path}: {words.many(proof.lines, 'line')}, {words.many(proof.files, 'file')}")
+    output.say(f"{path}: {many(proof.lines, 'line')}, {many(proof.files, 'file')}")
     if proof.archive_state != "sealed":
         output.note(f"the run is {proof.archive_state} in the archive: it is not confirmed to be complete", "yellow")
         return 1

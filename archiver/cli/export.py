@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from archiver.amounts import many, size
 from archiver.cli import output, words
 from archiver.cli.call import call_of, database, flow_keys
 from archiver.cli.options import READ, AsJson, Flows, examples
@@ -64,8 +65,8 @@ def export(
             files=({name: getattr(one, name) for name in one.__slots__} for one in report.files),
         )
         return
-    said = f"{words.many(report.written, 'file')} with {words.many(report.rows, 'row')} written"
-    output.say(f"{report.place}: {said} ({words.size(report.bytes)}), {words.number(report.kept)} unchanged")
+    said = f"{many(report.written, 'file')} with {many(report.rows, 'row')} written"
+    output.say(f"{report.place}: {said} ({size(report.bytes)}), {words.number(report.kept)} unchanged")
 
 
 def libpq(config: Config, engine: Engine) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from archiver.amounts import size
 from archiver.cli import words
 
 if TYPE_CHECKING:
@@ -35,11 +36,11 @@ class Foresight(NamedTuple):
 
     def told(self) -> str:
         """In a line or two for people."""
-        text = f"the archive has {words.size(self.space.size)}"
+        text = f"the archive has {size(self.space.size)}"
         if self.space.growth is not None:
-            text += f", and {words.size(round(self.space.growth))} more a day"
+            text += f", and {size(round(self.space.growth))} more a day"
         if self.space.free is not None:
-            text += f"; {words.size(self.space.free)} are free"
+            text += f"; {size(self.space.free)} are free"
             text += "" if self.space.days_left is None else f", enough for {_days(self.space.days_left)}"
         if self.outrun:
             name, days = min(self.outrun.values(), key=lambda one: one[1])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from archiver.amounts import many
 from archiver.cli import output, words
 from archiver.cli.call import WrongCall, archive, call_of, database, flow_keys
 from archiver.cli.options import READ, AsJson, Flows, examples
@@ -53,7 +54,7 @@ def listed(
         _print([row for row in rows if every or row["acknowledged_at"] is None])
         accepted = sum(row["acknowledged_at"] is not None for row in rows)
         if accepted and not every:
-            output.note(f"{words.many(accepted, 'other')} accepted: --all shows them", "dim")
+            output.note(f"{many(accepted, 'other')} accepted: --all shows them", "dim")
     return 1 if any(row["is_open"] for row in rows) else 0
 
 
@@ -99,7 +100,7 @@ def _print(rows: Sequence[Row]) -> None:
         ],
     )
     open_ones = sum(row["is_open"] for row in rows)
-    output.say(f"{words.many(open_ones, 'thing')} missing" if open_ones else "all of it is accepted or explained")
+    output.say(f"{many(open_ones, 'thing')} missing" if open_ones else "all of it is accepted or explained")
 
 
 @gaps.command(epilog=examples("archiver gaps ack 3f0c9a1e77 --reason 'the source was down, see INC-12'"))
@@ -137,7 +138,7 @@ def ack(
             raise WrongCall(f"nothing that is missing has the id {words.clean(one)!r}: `archiver gaps` lists them")
     with database(call_of(context).any_config()) as engine:
         done = acknowledge(engine, chosen, reason=reason.strip(), by=by.strip() or _me()) if chosen else 0
-    output.say(f"{words.many(done, 'thing')} accepted")
+    output.say(f"{many(done, 'thing')} accepted")
 
 
 def _me() -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from archiver.amounts import many
 from archiver.cli import output, words
 from archiver.cli.call import WrongCall, call_of, configured_flows
 from archiver.cli.options import OPERATE, PasswordFile, examples, password_from
@@ -262,7 +263,7 @@ def progress_shown() -> Iterator[Callable[[FlowReport], None]]:
             with lock:
                 latest[report.flow] = report
                 runs, lines = (sum(getattr(one, name) for one in latest.values()) for name in ("runs_new", "lines_new"))
-                found = f"{words.many(runs, 'new run')}, {words.many(lines, 'new line')}"
+                found = f"{many(runs, 'new run')}, {many(lines, 'new line')}"
                 spinner.update(Text(words.clean(f"{found} · {report.flow}")))
 
         yield progress

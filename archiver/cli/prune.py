@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from archiver.amounts import many
 from archiver.cli import output, words
 from archiver.cli.call import call_of, configured_flows, database
 from archiver.cli.export import libpq
@@ -109,7 +110,7 @@ def _export_and_prune(
         # Of all months: lines of a run may be younger than it is, and go with it. What has not changed stays as it is.
         selection = export.Selection(("flow", "run", "step", "line", "detail"), tuple(touched))
         report = export.export(engine, libpq(config, engine), to, selection, now=now)
-        output.note(f"{report.place}: {words.many(report.written, 'file')} written, {report.kept:,} unchanged", "dim")
+        output.note(f"{report.place}: {many(report.written, 'file')} written, {report.kept:,} unchanged", "dim")
         done = room.prune([policy for policy in policies if policy.flow_key in touched])
     done.flows += [one for one in plan.flows if one.flow_key not in touched]
     return done
@@ -139,7 +140,7 @@ def _shown() -> Iterator[Callable[[Gone], None]]:
     with console.status(Text("pruning …")) as spinner:
 
         def progress(gone: Gone) -> None:
-            lines, runs = words.many(gone.lines, "line"), words.many(gone.runs, "run")
+            lines, runs = many(gone.lines, "line"), many(gone.runs, "run")
             spinner.update(Text(f"{lines}, {runs} have gone"))
 
         yield progress
@@ -159,12 +160,12 @@ def _print(done: Pruned, names: dict[int, str], *, dry_run: bool, as_json: bool)
         columns, [[str(row["flow_name"]), *(words.number(int(str(row[name]))) for name in counted)] for row in rows]
     )
     verb = "would go" if dry_run else "have gone"
-    whole = f", {words.many(len(done.partitions), 'month')} of lines as a whole" if done.partitions else ""
+    whole = f", {many(len(done.partitions), 'month')} of lines as a whole" if done.partitions else ""
     output.say(f"so much {verb}{whole}")
     if waiting := sum(one.waiting for one in done.flows):
         stay = "stays" if waiting == 1 else "stay"
         output.say(
-            f"{words.many(waiting, 'run')} of that age {stay}: not sealed yet, to be looked at once more a day after"
+            f"{many(waiting, 'run')} of that age {stay}: not sealed yet, to be looked at once more a day after"
             " that, or with a file that is still wanted"
         )
     for name in done.busy:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from archiver.amounts import many
 from archiver.cli import output, words
 from archiver.cli.call import WrongCall, archive, call_of, flow_keys, one_form
 from archiver.cli.options import READ, AsCsv, AsJson, Flows, examples, limit_option
@@ -253,7 +254,7 @@ def _print_standing(rows: Sequence[Row]) -> None:
     """How often, and how it stands in each flow."""
     results = Counter(row["status"] or "no result" for row in rows)
     counts = ", ".join(f"{count:,} {status}" for status, count in results.most_common())
-    output.say(f"\n{words.many(len(rows), 'line')}: {counts}")
+    output.say(f"\n{many(len(rows), 'line')}: {counts}")
     latest = {row["flow_key"]: row for row in rows if row["status"] in ("success", "failed")}
     broke = {row["flow_key"]: row for row in rows if row["turn"] == "broke"}
     for key, row in latest.items():

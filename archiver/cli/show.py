@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from archiver.amounts import many, size
 from archiver.cli import output, words
 from archiver.cli.call import WrongCall, archive, call_of, flow_keys, one_form
 from archiver.cli.options import READ, AsCsv, AsJson, Flows, examples
@@ -93,7 +94,7 @@ def _print_header(row: Row, now: datetime) -> None:
         for name, text in (("process_count", "items"), ("success_count", "succeeded"), ("fail_count", "failed"))
         if row[name] is not None
     ]
-    kept = f"{words.many(row['line_count'], 'line')} and {words.many(row['detail_count'], 'file')} in the archive"
+    kept = f"{many(row['line_count'], 'line')} and {many(row['detail_count'], 'file')} in the archive"
     output.say(", ".join([*counts, kept]))
     output.say(f"log id {row['log_id']}, archive state {row['archive_state']}", "dim")
 
@@ -123,7 +124,7 @@ def _print_steps(steps: Sequence[Row]) -> None:
         ]
         for step in steps
     ]
-    output.print_table(columns, rows, title=words.many(len(steps), "step"))
+    output.print_table(columns, rows, title=many(len(steps), "step"))
 
 
 def _print_lines(row: Row, lines: Sequence[Row], wanted: int) -> None:
@@ -152,7 +153,7 @@ def _print_lines(row: Row, lines: Sequence[Row], wanted: int) -> None:
         ]
         for line in lines
     ]
-    output.print_table(columns, rows, title=f"{words.many(row['line_count'], 'line')}{shown}")
+    output.print_table(columns, rows, title=f"{many(row['line_count'], 'line')}{shown}")
 
 
 def _print_files(files: Sequence[Row]) -> None:
@@ -165,11 +166,8 @@ def _print_files(files: Sequence[Row]) -> None:
         Column("OUTCOME", keep=True),
         Column("SIZE", right=True),
     ]
-    rows = [
-        [str(file["log_id"]), file["log_type"], file["outcome"], words.size(file["byte_size"])]
-        for file in files[:FILES]
-    ]
-    more = f"the first {FILES} files" if len(files) > FILES else words.many(len(files), "file")
+    rows = [[str(file["log_id"]), file["log_type"], file["outcome"], size(file["byte_size"])] for file in files[:FILES]]
+    more = f"the first {FILES} files" if len(files) > FILES else many(len(files), "file")
     output.print_table(columns, rows, title=f"{more} (`archiver detail LOG_ID` shows one)")
 
 
@@ -251,7 +249,7 @@ def _print_document(row: Row, body: Body) -> int:
         output.show(JSONHighlighter()(text))
     else:
         output.write(text + "\n")
-    said = f"{row['outcome']}, {words.size(row['byte_size'])}, {row['log_type']} log of run {row['run_id']}"
+    said = f"{row['outcome']}, {size(row['byte_size'])}, {row['log_type']} log of run {row['run_id']}"
     output.note(f"{said}; changed to fit: {body.document_changes}" if body.document_changes else said, "dim")
     return 0
 
@@ -260,7 +258,7 @@ def _why_not(row: Row, body: Body) -> str:
     from archiver.queries.details import OUTCOMES
 
     said = OUTCOMES.get(row["outcome"], row["outcome"])
-    after = f", after {words.many(body.attempts, 'attempt')}" if row["outcome"] == "wanted" else ""
+    after = f", after {many(body.attempts, 'attempt')}" if row["outcome"] == "wanted" else ""
     why = body.error or body.document_changes
     hint = "; --raw gives its bytes" if body.has_body else ""
     return f"the file {said}{after}" + (f": {why}" if why else "") + hint

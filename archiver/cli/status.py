@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from archiver.amounts import many
 from archiver.cli import output, words
 from archiver.cli.call import archive, call_of, flow_keys, one_form
 from archiver.cli.options import READ, AsCsv, AsJson, Flows, examples
@@ -170,7 +171,7 @@ def _print(judged: list[tuple[Row, Health]], now: datetime) -> None:
             output.say(f"{row['flow_name']}: {text}", "red")
         for text in health.notes:
             output.say(f"{row['flow_name']}: {text}", "dim")
-    output.say(f"{words.many(len(judged), 'flow')}, {f'{unwell} not well' if unwell else 'all well'}")
+    output.say(f"{many(len(judged), 'flow')}, {f'{unwell} not well' if unwell else 'all well'}")
 
 
 def _print_shares(shares: list[Row]) -> None:
@@ -196,4 +197,4 @@ def _covered(row: Row, now: datetime) -> str:
 
 def _left(row: Row) -> str:
     parts = (("open_runs", "open run"), ("pending_runs", "pending run"), ("pending_details", "file"))
-    return ", ".join(words.many(row[name], text) for name, text in parts if row[name])
+    return ", ".join(many(row[name], text) for name, text in parts if row[name])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from archiver.amounts import many
 from archiver.cli import output, words
 from archiver.cli.call import call_of, database, flow_keys
 from archiver.cli.options import READ, examples
@@ -72,7 +73,7 @@ def _line(row: Row, status: str) -> str:
         row["flow_name"],
         status,
         words.span(row["duration_seconds"]),
-        words.many(row["line_count"], "line") if row["line_count"] else "",
+        many(row["line_count"], "line") if row["line_count"] else "",
         failed,
         row["run_id"] or str(row["log_id"]),
         message,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from archiver.amounts import many
 from archiver.cli import output, words
 from archiver.cli.call import WrongCall, call_of, configured_flows, database, flow_keys
 from archiver.cli.operate import stoppable
@@ -180,7 +181,7 @@ def _print(result: Result) -> None:
     if result.is_well:
         output.say("all is well", "green")
     elif result.open_gaps:
-        output.say(f"{words.many(result.open_gaps, 'thing')} missing that nobody has accepted: `archiver gaps`", "red")
+        output.say(f"{many(result.open_gaps, 'thing')} missing that nobody has accepted: `archiver gaps`", "red")
     else:
         output.say("not all is well", "red")
 

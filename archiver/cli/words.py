@@ -73,25 +73,6 @@ def number(value: int | None) -> str:
     return "" if value is None else f"{value:,}"
 
 
-def size(count: int | None) -> str:
-    """Bytes, as `512 B` or `1.2 MB`."""
-    if count is None:
-        return ""
-    if count < 1000:
-        return f"{count} B"
-    value = float(count)
-    for unit in ("kB", "MB", "GB"):
-        value /= 1000
-        if value < 999.5 or unit == "GB":
-            break
-    return f"{value:.1f} {unit}"
-
-
-def many(count: int, thing: str) -> str:
-    """`1 run`, `2 runs`."""
-    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
-
-
 def moment(text: str, now: datetime, *, end: bool = False) -> datetime:
     """What `--since` and `--until` take, in the zone of this machine: see `archiver.queries.moments`.
 

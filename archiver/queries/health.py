@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from archiver.amounts import many
 from archiver.queries.reader import Reader, Row
 
 OVERDUE = timedelta(hours=1)  # nobody has polled a flow that was due this long ago: is the daemon running?
@@ -141,7 +142,7 @@ def _missing(row: Row) -> list[str]:
         "stale_logs": "that differ from what the Integrator shows: `archiver verify --repair`",
         "corrupt_logs": "that are damaged: `archiver verify --repair`",
     }
-    return [f"{count_of(row[name], _THING[name])} {text}" for name, text in words.items() if row[name]]
+    return [f"{many(row[name], _THING[name])} {text}" for name, text in words.items() if row[name]]
 
 
 _THING = {
@@ -156,20 +157,15 @@ _THING = {
 }
 
 
-def count_of(number: int, thing: str) -> str:
-    """`1 run`, `2 runs`."""
-    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
-
-
 def _notes(row: Row) -> list[str]:
     notes = []
     if row["checked_at"] is not None and row["last_run_at"] is None and row.get("is_configured") is not False:
         notes.append(f"no run was ever listed: is the flow id {row['flow_id']} right?")
     if row["stuck_runs"]:
-        stuck = count_of(row["stuck_runs"], "run")
+        stuck = many(row["stuck_runs"], "run")
         notes.append(f"{stuck} open for longer than `stuck_after`, asked for once a day")
     if row["acknowledged"]:
-        notes.append(f"{count_of(row['acknowledged'], 'gap')} accepted: `archiver gaps --all`")
+        notes.append(f"{many(row['acknowledged'], 'gap')} accepted: `archiver gaps --all`")
     order = row["source_order"]
     if order == "oldest first":
         notes.append("the Integrator lists this flow oldest first")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from archiver.amounts import many
 from archiver.signs.states import Alert, Telling
-from archiver.signs.words import many, moment, one_line, span
+from archiver.signs.words import moment, one_line, span
 
 MOST = 15  # alerts of a message that are written out
 

@@ -7,8 +7,9 @@ from collections.abc import Callable, Collection, Iterator
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from archiver.amounts import many, size
 from archiver.signs.facts import Facts, FlowFacts, Settings, Space
-from archiver.signs.words import many, moment, one_line, share, size, span
+from archiver.signs.words import moment, one_line, share, span
 
 CURRENT = timedelta(days=7)  # a run that failed before is not what anybody should be called for
 GRACE = timedelta(minutes=15)  # beyond a quarter more than the usual gap

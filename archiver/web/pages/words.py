@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from archiver.amounts import many, size
 from archiver.invisible import INVISIBLE
 from archiver.logs import dump_exact, load_exact
 
@@ -32,10 +33,10 @@ def span(seconds: float | None) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s" if 0 < seconds < 10 else f"{seconds:.0f} s"
     left, words = round(seconds), []
-    for size, unit in _UNITS:
-        if left >= size:
-            words.append(f"{left // size:,} {unit}")
-            left %= size
+    for length, unit in _UNITS:
+        if left >= length:
+            words.append(f"{left // length:,} {unit}")
+            left %= length
     return " ".join(words[:2])
 
 
@@ -56,9 +57,9 @@ def until(moment: datetime | None, now: datetime) -> str:
 
 
 def _one(seconds: float) -> str:
-    for size, unit in _UNITS:
-        if seconds >= size:
-            return f"{int(seconds // size):,} {unit}"
+    for length, unit in _UNITS:
+        if seconds >= length:
+            return f"{int(seconds // length):,} {unit}"
     return f"{int(seconds)} s"
 
 
@@ -81,18 +82,6 @@ def share(pair: tuple[int, int]) -> str:
         return ""
     percent = 100 * part / whole
     return "< 0.1 %" if percent < 0.1 else f"{percent:.1f} %" if percent < 10 else f"{percent:.0f} %"
-
-
-def size(count: int | None) -> str:
-    """Bytes, as `512 B` or `1.2 MB`."""
-    if count is None:
-        return ""
-    value, unit = float(count), "B"
-    for larger in ("kB", "MB", "GB"):
-        if value < 999.5:
-            break
-        value, unit = value / 1000, larger
-    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
 
 
 _LABELS = {
@@ -142,5 +131,5 @@ def pairs(fields: str | None, most: int = 160) -> str:
     return text if len(text) <= most else f"{text[:most]}…"
 
 
-FILTERS = (ago, kind, label, number, pairs, share, size, span, until, utc)
+FILTERS = (ago, kind, label, many, number, pairs, share, size, span, until, utc)
 """What templates may call."""

@@ -14,6 +14,7 @@ from typing import Any
 from archiver.logs import FIELDS
 from archiver.logs.parse import FIELD_LENGTH
 from archiver.logs.times import iso
+from archiver.queries.criteria import Bind
 from archiver.queries.originals import LINE_TEXT, line_text
 from archiver.queries.replay.asking import Ask, Listing, Replay
 from archiver.queries.replay.counting import Hits, count_of
@@ -30,18 +31,6 @@ _NUMBERS = frozenset(
 _TEXTS = frozenset(_COLUMNS) - {"created", "finished", "in_bound", "is_triggered"} - _NUMBERS
 _TIMES = frozenset(("created", "finished"))
 _TRUTHS = frozenset(("in_bound", "is_triggered"))
-
-
-class _Binds:
-    """The values of a statement, each under a name of its own."""
-
-    def __init__(self, **first: Any) -> None:
-        self.values: dict[str, Any] = first
-
-    def add(self, value: Any) -> str:
-        name = f"v{len(self.values)}"
-        self.values[name] = value
-        return f"%({name})s"
 
 
 _WHOLE = f"""
@@ -62,7 +51,7 @@ _FEW = """
 
 def searched(replay: Replay, ask: Ask) -> Listing:
     """A page of the lines that every pair of field and value holds for."""
-    bind = _Binds(flow_key=ask.flow_key)
+    bind = Bind(flow_key=ask.flow_key)
     where = ["flow_key = %(flow_key)s"]
     if ask.original_filename_uuid is not None:
         where.append(f"original_filename_uuid = {bind.add(ask.original_filename_uuid)}")
@@ -82,17 +71,17 @@ def searched(replay: Replay, ask: Ask) -> Listing:
     return _many(replay, ask, condition, bind)
 
 
-def _whole(replay: Replay, ask: Ask, found: str, bind: _Binds) -> tuple[int, list[bytes]]:
+def _whole(replay: Replay, ask: Ask, found: str, bind: Bind) -> tuple[int, list[bytes]]:
     """How many hits there are, counted to one beyond WHOLE, and the page where there are no more."""
     statement = _WHOLE.format(found=found, few=WHOLE + 1)
-    page = replay.rows(statement, **bind.values, skip=ask.offset, limit=ask.limit)
+    page = replay.rows(statement, **bind, skip=ask.offset, limit=ask.limit)
     return page[0][0], [line_text(row[2:]) for row in page if row[1] is not None]
 
 
-def _few(replay: Replay, ask: Ask, found: str, bind: _Binds) -> tuple[int, list[bytes]]:
+def _few(replay: Replay, ask: Ask, found: str, bind: Bind) -> tuple[int, list[bytes]]:
     """The same, counted to one beyond FEW."""
     statement = _FEW.format(found=found, few=FEW + 1)
-    page = replay.rows(statement, **bind.values, skip=ask.offset, limit=ask.limit)
+    page = replay.rows(statement, **bind, skip=ask.offset, limit=ask.limit)
     keys = [row[1:] for row in page if row[1] is not None]
     return page[0][0], _rows(replay, ask.flow_key, keys) if page[0][0] <= FEW else []
 
@@ -111,8 +100,8 @@ def _rows(replay: Replay, flow_key: int, keys: list[Any]) -> list[bytes]:
     return [line_text(row) for row in rows]
 
 
-def _many(replay: Replay, ask: Ask, where: str, bind: _Binds) -> Listing:
-    count, state = count_of(replay, ask, Hits(where, bind.values))
+def _many(replay: Replay, ask: Ask, where: str, bind: Bind) -> Listing:
+    count, state = count_of(replay, ask, Hits(where, bind))
     key = (ask._replace(page=1, limit=1), state)
     if ask.offset >= count:
         return Listing(count, ())
@@ -124,7 +113,7 @@ def _many(replay: Replay, ask: Ask, where: str, bind: _Binds) -> Listing:
     rows = replay.rows(
         f"SELECT {LINE_TEXT}, created, log_id FROM archive.line WHERE {where}"
         f" ORDER BY created DESC, log_id DESC OFFSET {skip} LIMIT {limit}",
-        **bind.values,
+        **bind,
     )
     if rows:
         replay.memory.note(key, ask.offset + len(rows), rows[-1][-2:])

@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 
+from archiver.queries.kinds import key_of_kind
 from archiver.queries.reader import Reader, Row
 
 COUNTED = 100_000  # newest failures of a kind that are counted by day
-
-
-def key_of_kind(fingerprint: str) -> int:
-    """The number that the tables have for a fingerprint of the views."""
-    number = int(fingerprint, 16)
-    return number - 2**64 if number >= 2**63 else number
 
 
 # By the index on failed logs alone. Steps, and then runs, repeat what their lines say: they count where no line does.

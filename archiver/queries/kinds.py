@@ -77,6 +77,12 @@ def error_groups(reader: Reader, which: ErrorFilter, limit: int | None = None) -
     )
 
 
+def key_of_kind(fingerprint: str) -> int:
+    """The number that the tables have for a fingerprint of the views."""
+    number = int(fingerprint, 16)
+    return number - 2**64 if number >= 2**63 else number
+
+
 # Where the newest lines begin, the index alone says; then only their rows are read.
 _AFFECTED = """
     WITH newest AS MATERIALIZED (
@@ -113,11 +119,10 @@ def affected(reader: Reader, group: Row, fields: Iterable[str], since: datetime 
     names = list(dict.fromkeys(fields))
     if not names:
         return []
-    number = int(group["fingerprint"], 16)
     rows = reader.rows(
         _AFFECTED,
         flow_key=group["flow_key"],
-        key=number - 2**64 if number >= 2**63 else number,
+        key=key_of_kind(group["fingerprint"]),
         fields=names,
         since=since,
         most=LOOKED_AT,

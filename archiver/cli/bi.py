@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +11,7 @@ import typer
 from archiver.cli import output
 from archiver.cli.call import WrongCall, call_of, database
 from archiver.cli.options import DATABASE, PasswordFile, examples, password_from
+from archiver.cli.read import duration
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -55,7 +54,7 @@ def grant(
 
     limits = access.Limits(_seconds(timeout), connections)
     password = password_from(password_file)
-    with _owned(context) as engine:
+    with database(call_of(context).any_config()) as engine:
         tell(engine, access.grant_reader(engine, role, password=password, limits=limits), password)
     output.note(f"it reads the views in schema reporting, for at most {timeout} a statement")
 
@@ -68,7 +67,7 @@ def revoke(context: typer.Context, *, role: Role) -> None:
     """
     from archiver import access
 
-    with _owned(context) as engine:
+    with database(call_of(context).any_config()) as engine:
         dropped = access.revoke_reader(engine, role)
     output.say(f"{role} reads the archive no more" + (", and is dropped" if dropped else "; the role itself is kept"))
 
@@ -92,21 +91,10 @@ def tell(engine: Engine, granted: Granted, given: SecretStr | None) -> None:
 
 
 def _seconds(text: str) -> float:
-    from archiver.config import values
-
-    try:
-        seconds = values.some_time(text).total_seconds()
-    except ValueError as exc:
-        raise WrongCall(f"--timeout {exc}") from None
+    seconds = duration(text, "--timeout").total_seconds()
     if seconds > _LONGEST:
         raise WrongCall("--timeout is at most 24d")
     return seconds
-
-
-@contextmanager
-def _owned(context: typer.Context) -> Iterator[Engine]:
-    with database(call_of(context).any_config()) as engine:
-        yield engine
 
 
 @bi.command(epilog=examples("archiver bi superset --to bundle.zip", "archiver bi superset --role analyst > bundle.zip"))
@@ -119,9 +107,10 @@ def superset(context: typer.Context, *, role: AsRole = None, to: To = None) -> N
     from archiver import bi as boards
 
     call = call_of(context)
-    with _owned(context) as engine:
+    config = call.any_config()
+    with database(config) as engine:
         address = access.address(engine, _reader(engine, role))
-        body = boards.superset_bundle(address, boards.views(engine), _fields(call.any_config()), call.now)
+        body = boards.superset_bundle(address, boards.views(engine), _fields(config), call.now)
     _deliver(body, to)
 
 
@@ -142,7 +131,7 @@ def grafana(
     from archiver import bi as boards
 
     config = call_of(context).any_config()
-    with _owned(context) as engine:
+    with database(config) as engine:
         document = boards.grafana_dashboard(access.address(engine, "reader"), _fields(config), source)
     _deliver((json.dumps(document, indent=1) + "\n").encode(), to)
 

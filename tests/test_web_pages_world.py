@@ -25,8 +25,8 @@ from psycopg.types.json import Jsonb
 
 from archiver.logs import load_exact, parse_line
 from archiver.queries import run_lines
-from archiver.queries.flow_runs import FlowRuns, Place, page_of_runs
-from archiver.queries.reader import reading
+from archiver.queries.flow_runs import FlowRuns, page_of_runs
+from archiver.queries.reader import Place, reading
 from archiver.store import connect
 from archiver.web.pages import search
 from archiver.web.room import TABLES

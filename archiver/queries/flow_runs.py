@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from archiver.queries.names import STATUSES
-from archiver.queries.reader import Reader, Row
+from archiver.queries.reader import Place, Reader, Row
 
 LOOKED_AT = 5_000  # newest runs of a period that are looked through for those that a filter means
 DRAWN = 1_000  # runs of a picture; beyond, days are drawn
@@ -15,13 +15,6 @@ DRAWN = 1_000  # runs of a picture; beyond, days are drawn
 _TRIGGERS = {"manual": "is_triggered", "schedule": "is_triggered IS NOT TRUE"}
 
 TRIGGERS = tuple(_TRIGGERS)
-
-
-class Place(NamedTuple):
-    """Where a page of the list begins: behind the run of this moment (Postgres's text) and log id."""
-
-    moment: str
-    log_id: int
 
 
 @dataclass(frozen=True, slots=True)

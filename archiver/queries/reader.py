@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import count
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 import psycopg
 from psycopg import sql
@@ -42,6 +42,13 @@ class Json(str):
     """JSON text as Postgres holds it, not parsed: every digit stays what it is."""
 
     __slots__ = ()
+
+
+class Place(NamedTuple):
+    """Where a page of a list begins: behind the row of this moment (Postgres's text) and log id."""
+
+    moment: str
+    log_id: int
 
 
 class _TextLoader(Loader):

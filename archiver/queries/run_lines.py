@@ -8,16 +8,9 @@ from typing import NamedTuple
 
 from archiver.queries.criteria import Bind, Criterion
 from archiver.queries.names import STATUSES
-from archiver.queries.reader import Reader, Row
+from archiver.queries.reader import Place, Reader, Row
 
 SHORT = 3_000  # lines of a run that are sorted for each page
-
-
-class LinePlace(NamedTuple):
-    """Where a page begins: behind the line of this moment (Postgres's text) and log id."""
-
-    moment: str
-    log_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +20,7 @@ class RunLines:
     status: str = ""
     criteria: Sequence[Criterion] = ()
     containing: str = ""
-    behind: LinePlace | None = None
+    behind: Place | None = None
 
 
 class LinesPage(NamedTuple):
@@ -35,7 +28,7 @@ class LinesPage(NamedTuple):
     the rest begins, None at the end."""
 
     rows: list[Row]
-    more: LinePlace | None
+    more: Place | None
 
 
 # A long run is not sorted for every page: between its beginning and its end, the index on time has little else to
@@ -73,7 +66,7 @@ def page_of_lines(reader: Reader, run: Row, which: RunLines, limit: int) -> Line
         log_ids=[row["log_id"] for row in shown],
         created=[row["moment"] for row in shown],
     )
-    more = LinePlace(shown[-1]["moment"], shown[-1]["log_id"]) if len(found) > limit else None
+    more = Place(shown[-1]["moment"], shown[-1]["log_id"]) if len(found) > limit else None
     return LinesPage(rows, more)
 
 

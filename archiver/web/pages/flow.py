@@ -17,7 +17,6 @@ from archiver.queries.flow_runs import (
     TRIGGERS,
     Drawn,
     FlowRuns,
-    Place,
     days_of,
     drawn_runs,
     figures,
@@ -25,17 +24,18 @@ from archiver.queries.flow_runs import (
     with_days,
 )
 from archiver.queries.names import STATUSES
+from archiver.queries.reader import Place
 from archiver.web.errors import NotThere
 from archiver.web.pages import tables
 from archiver.web.pages.answers import page
 from archiver.web.pages.asked import Asked, place_word
+from archiver.web.pages.words import KINDS
 from archiver.web.room import Room
 
 PAGE = 50  # runs of the list
 ERRORS = 8  # kinds of errors
 PERIOD = "7d"
 PERIODS = {"24h": "24 hours", "7d": "7 days", "30d": "30 days", "90d": "90 days", "1y": "a year", "all": "all time"}
-KINDS = {1: "going", 2: "good", 3: "bad", 4: "empty"}
 TABLES = ("runs", "errors", "days")
 
 

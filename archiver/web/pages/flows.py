@@ -13,6 +13,7 @@ from archiver.queries.board import board as all_flows
 from archiver.web.pages import tables
 from archiver.web.pages.answers import page
 from archiver.web.pages.asked import Asked
+from archiver.web.pages.words import KINDS
 from archiver.web.room import Room
 
 WORDS = {
@@ -23,7 +24,6 @@ WORDS = {
     "ok": "Fine",
     "idle": "No runs yet",
 }
-COLOURS = {1: "going", 2: "good", 3: "bad", 4: "empty"}
 
 HEIGHT = 28
 STEP = 5
@@ -73,6 +73,6 @@ def drawn(bars: Sequence[Bar]) -> list[Drawn]:
     picture = []
     for place, bar in enumerate(bars):
         height = max(2.0, round(HEIGHT * min((bar.seconds or 0.0) / longest, 1.0), 1))
-        kind = COLOURS.get(bar.status, "going")
+        kind = KINDS.get(bar.status, "going")
         picture.append(Drawn(shift + place * STEP, HEIGHT - height, height, kind, bar.seconds, bar.log_id))
     return picture

@@ -12,7 +12,8 @@ from archiver.queries import Reader, Row, flows, runs_named, steps_of, view_colu
 from archiver.queries.names import LARGEST_ID
 from archiver.queries.one_log import file_of, files_of_run
 from archiver.queries.proof import times_of
-from archiver.queries.run_lines import LinePlace, RunLines, page_of_lines
+from archiver.queries.reader import Place
+from archiver.queries.run_lines import RunLines, page_of_lines
 from archiver.web.errors import NotThere
 from archiver.web.pages import tables
 from archiver.web.pages.answers import page
@@ -116,7 +117,7 @@ def _lines_asked(asked: Asked, one: Row) -> RunLines:
         "" if status == "all" else status,
         [one for one in criteria if one.field is not None],
         " ".join(one.value for one in criteria if one.field is None),
-        LinePlace(*place) if place else None,
+        Place(*place) if place else None,
     )
 
 
@@ -143,7 +144,7 @@ def _as_file(reader: Reader, asked: Asked, one: Row, which: RunLines, form: str)
     if table == "files":
         return tables.answer(form, name, files_of_run(reader, one, tables.MOST))
 
-    def fetch(behind: LinePlace | None, limit: int) -> tuple[list[Row], LinePlace | None]:
+    def fetch(behind: Place | None, limit: int) -> tuple[list[Row], Place | None]:
         return page_of_lines(reader, one, replace(which, behind=behind), limit)
 
     def rest() -> str | None:

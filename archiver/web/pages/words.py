@@ -11,6 +11,7 @@ from markupsafe import Markup
 from archiver.amounts import many, size
 from archiver.invisible import INVISIBLE
 from archiver.logs import dump_exact, load_exact
+from archiver.queries.names import STATUSES
 
 _UNSEEN = re.compile(rf"(?![\t\n])[{INVISIBLE}]")  # line feeds and tabs stay
 
@@ -117,6 +118,9 @@ def label(word: str | None) -> str:
 def kind(word: str | None) -> str:
     """The class of a result: good, bad, going, empty or other."""
     return _KINDS.get(word or "", "other")
+
+
+KINDS = {number: kind(word) for word, number in STATUSES.items()}  # of the numbers that statuses are
 
 
 def pairs(fields: str | None, most: int = 160) -> str:

@@ -17,14 +17,12 @@ from archiver.verify import verdict as says
 from archiver.verify.case import Case
 from archiver.verify.files import judge_files
 from archiver.verify.lines import judge_lines
-from archiver.verify.verdict import ALARMS, Finding, Verdict
+from archiver.verify.verdict import ALARMS, Counts, Finding, Verdict
 from archiver.verify.walker import FIRST, SECOND, walk
 
 BATCH = 100  # runs whose lines are looked at in a row
 ORDERED = 300  # rows that came newest first before an audit of the newest ones believes that older ones follow
 SLACK = timedelta(days=1)  # by which such a list may be out of order
-
-Counts = Counter[tuple[str, Verdict]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +317,7 @@ def _what(verdict: Verdict, row: Row, held: HeldRun | None) -> str:
     if held is None:
         return "the Integrator lists it, its time is certified, and it is not archived"
     if verdict is Verdict.CORRUPT:
-        return "what is stored is not what was stored: its hash does not fit"
+        return says.CHANGED
     if held.archive_state == "lost":
         return "given up as lost, and the Integrator lists it"
     return f"differs from what the Integrator shows: {says.differing(row, held.log)}"

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
 from archiver.detail import unpack
 from archiver.errors import PageUnreadable, RequestRefused, SourceUnavailable
 from archiver.queries.holdings import HeldFile, SettledRun
 from archiver.verify.case import Case
-from archiver.verify.verdict import ALARMS, Finding, Verdict
-
-Counts = Counter[tuple[str, Verdict]]
+from archiver.verify.verdict import ALARMS, Counts, Finding, Verdict
 
 _VERDICTS = {
     "wanted": Verdict.DELAYED,

@@ -11,14 +11,13 @@ from sqlalchemy import Engine
 
 from archiver.logs import Line, Run, Step
 from archiver.queries.invariants import EXAMPLES, INVARIANTS, Damaged, Selfcheck, Violation
-from archiver.verify.verdict import Finding, Verdict, is_intact
+from archiver.verify.verdict import CHANGED, Finding, Verdict, is_intact
 
 FILES = 100  # whose bytes Postgres reads at once
 ROWS = 1000
 LOWEST = -(2**63)
 
 _DIFFERS = "its bytes do not have the SHA-256 that was noted when they came"
-_CHANGED = "what is stored is not what was stored: its hash does not fit"
 
 
 @dataclass(slots=True)
@@ -138,4 +137,4 @@ def _changed(
         return
     for flow_key, log in logs:
         if log.log_id is not None and not is_intact(log):
-            yield flow_key, log.log_id, log.created, _CHANGED
+            yield flow_key, log.log_id, log.created, CHANGED

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
 from archiver.logs import Line, LogType, Page, Row, parse_line
 from archiver.queries.holdings import Lines, SettledRun
 from archiver.verify import verdict as says
 from archiver.verify.case import Case
-from archiver.verify.verdict import ALARMS, Finding, Verdict
+from archiver.verify.verdict import ALARMS, Counts, Finding, Verdict
 from archiver.verify.walker import FIRST, SECOND, walk
 
-Counts = Counter[tuple[str, Verdict]]
 Listed = tuple[Row, Line]
 
 
@@ -81,7 +79,7 @@ class _Run:
                 return Verdict.DELAYED, ""
             return Verdict.LOST, "the Integrator lists it, its run is confirmed, and it is not archived"
         if not says.is_intact(held.log):
-            return Verdict.CORRUPT, "what is stored is not what was stored: its hash does not fit"
+            return Verdict.CORRUPT, says.CHANGED
         if says.agrees(row, line, held.log, self._case.flow.redact):
             return Verdict.FOUND, ""
         if self._run.archive_state != "sealed":

@@ -10,7 +10,7 @@ import fcntl
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from archiver.logs import Row, dump_exact, load_exact
-from archiver.verify.verdict import Finding, Verdict
+from archiver.verify.verdict import Counts, Finding, Verdict
 
 FRESH = timedelta(days=1)  # an older notebook tells of another time
 
@@ -132,13 +132,13 @@ class Notebook:
 
     # --- what came of it ---
 
-    def count(self, counts: Mapping[tuple[str, Verdict], int]) -> None:
+    def count(self, counts: Counts) -> None:
         self._db.executemany(
             "INSERT INTO tally VALUES (?, ?, ?) ON CONFLICT (level, verdict) DO UPDATE SET n = n + excluded.n",
             [(level, str(verdict), n) for (level, verdict), n in counts.items() if n],
         )
 
-    def counts(self) -> Counter[tuple[str, Verdict]]:
+    def counts(self) -> Counts:
         rows = self._db.execute("SELECT level, verdict, n FROM tally").fetchall()
         return Counter({(level, Verdict(verdict)): n for level, verdict, n in rows})
 

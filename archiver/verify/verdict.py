@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,6 +13,8 @@ from archiver.redact import mask_row
 
 
 class Verdict(StrEnum):
+    """What a log is, seen from the archive. Those among ALARMS are reported."""
+
     FOUND = "found"
     DELAYED = "delayed"  # not promised yet: at or above the frontier, not backfilled yet, or still settling
     OPEN = "open"  # going on, and followed
@@ -25,6 +28,9 @@ class Verdict(StrEnum):
 
 ALARMS = frozenset({Verdict.STALE, Verdict.CORRUPT, Verdict.LOST})
 LEVELS = ("run", "step", "line", "file")
+CHANGED = "what is stored is not what was stored: its hash does not fit"
+
+Counts = Counter[tuple[str, Verdict]]  # logs by level and verdict
 
 
 @dataclass(frozen=True, slots=True)

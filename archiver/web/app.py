@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from archiver.config import Config, is_loopback
 from archiver.errors import ArchiverError
@@ -52,7 +52,7 @@ def application(
     *,
     flow_keys: Callable[[], Collection[int]] | None = None,
     meters: Meters | None = None,
-) -> ASGIApp:
+) -> Front:
     """The whole web server. `engine`: connections of its own, for it holds some of them for seconds.
 
     `flow_keys`: what the daemon of this process polls; None without one.

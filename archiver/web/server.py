@@ -11,7 +11,6 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
 
 import h11
 import structlog
@@ -23,12 +22,9 @@ from archiver.config import Config, Web
 from archiver.errors import OperatorError
 from archiver.process import few_arenas, many_files
 from archiver.store import connect
-from archiver.web.app import application
+from archiver.web.app import Front, application
 from archiver.web.meters import Meters
 from archiver.web.workers import THREADS
-
-if TYPE_CHECKING:
-    from archiver.web.app import Front
 
 HEAD = 32 * 1024  # bytes of a request's line and headers
 ASKING = 10.0  # seconds for a request to arrive
@@ -136,12 +132,12 @@ def serving(
     finally:
         server.should_exit = True
         thread.join(LEAVING + 2.0)
-        _room_of(app).workers.close()
+        app.room.workers.close()
         listener.close()
         own.dispose()
 
 
-def _settings(app: Any) -> uvicorn.Config:
+def _settings(app: Front) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=Hasty,
@@ -154,11 +150,6 @@ def _settings(app: Any) -> uvicorn.Config:
         timeout_graceful_shutdown=int(LEAVING),
         h11_max_incomplete_event_size=HEAD,
     )
-
-
-def _room_of(app: Any) -> Any:
-    front: Front = app
-    return front.room
 
 
 def _listen(web: Web) -> socket.socket:

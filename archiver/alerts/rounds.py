@@ -18,7 +18,7 @@ from archiver.queries.reader import Reader, Row, reading
 from archiver.queries.signs import flow_facts, missing
 from archiver.queries.signs import now as clock_of
 from archiver.queries.space import space
-from archiver.queries.vitals import daemons
+from archiver.queries.vitals import daemons, host_of
 from archiver.signs import Alert, Condition, Facts, Settings, Space, compose, conditions, resolution, to_tell, update
 from archiver.store import translated
 from archiver.store.alerts import Alerts, Desk
@@ -135,7 +135,7 @@ class Rounds:
             return Facts(
                 clock_of(reader),
                 flow_facts(reader, flows, seldom.missing),
-                {one.owner.rsplit(":", 2)[0]: one.config_error for one in daemons(reader) if one.config_error},
+                {host_of(one.owner): one.config_error for one in daemons(reader) if one.config_error},
                 seldom.space,
                 time.monotonic() - self._began,
             )

@@ -88,8 +88,10 @@ def status(context: typer.Context, *, flow: Flows = None, as_json: AsJson = Fals
 
 def _broken(at_work: list[DaemonRow]) -> list[str]:
     """The daemons that go on with an older configuration, for the file as it is now cannot be used."""
+    from archiver.queries.vitals import process_of
+
     return [
-        f"{one.owner.rsplit(':', 1)[0]} does not take over {one.config_path} as it is now: {one.config_error}"
+        f"{process_of(one.owner)} does not take over {one.config_path} as it is now: {one.config_error}"
         for one in at_work
         if one.config_error
     ]
@@ -138,6 +140,8 @@ def _as_json(row: Row, health: Health) -> Row:
 
 
 def _print(judged: list[tuple[Row, Health]], now: datetime) -> None:
+    from archiver.queries.vitals import process_of
+
     columns = [
         Column("FLOW"),
         Column("CONDITION", keep=True),
@@ -159,7 +163,7 @@ def _print(judged: list[tuple[Row, Health]], now: datetime) -> None:
                 _covered(row, now),
                 words.span(row["lag_seconds"], short=True),
                 _left(row),
-                _process(row["held_by"] or ""),
+                process_of(row["held_by"] or ""),
             ]
             for row, health in judged
         ],
@@ -176,16 +180,13 @@ def _print(judged: list[tuple[Row, Health]], now: datetime) -> None:
 
 def _print_shares(shares: list[Row]) -> None:
     """Who sends how much, where several processes ask one Integrator."""
+    from archiver.queries.vitals import process_of
+
     for integrator in dict.fromkeys(row["integrator"] for row in shares):
         mine = [row for row in shares if row["integrator"] == integrator]
         if len(mine) > 1:
-            said = ", ".join(f"{_process(row['owner'])} {row['fraction']:.0%}" for row in mine)
+            said = ", ".join(f"{process_of(row['owner'])} {row['fraction']:.0%}" for row in mine)
             output.say(f"the request rate of {integrator} is shared: {said}", "dim")
-
-
-def _process(owner: str) -> str:
-    """Host and process of who holds a lease or a share."""
-    return ":".join(owner.split(":")[:2])
 
 
 def _covered(row: Row, now: datetime) -> str:

@@ -113,6 +113,16 @@ class DaemonRow(NamedTuple):
     config_error: str | None
 
 
+def process_of(owner: str) -> str:
+    """Host and process of an owner, as leases and shares name it: without what tells apart those of one process."""
+    return ":".join(owner.split(":")[:2])
+
+
+def host_of(owner: str) -> str:
+    """The host alone."""
+    return owner.split(":", maxsplit=1)[0]
+
+
 def daemons(reader: Reader) -> list[DaemonRow]:
     """The daemons that showed themselves within the last minute."""
     names = ", ".join(DaemonRow._fields)

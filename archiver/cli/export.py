@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -62,7 +63,7 @@ def export(
     if as_json:
         output.write_object(
             {name: getattr(report, name) for name in ("place", "written", "kept", "rows", "bytes")},
-            files=({name: getattr(one, name) for name in one.__slots__} for one in report.files),
+            files=map(asdict, report.files),
         )
         return
     said = f"{many(report.written, 'file')} with {many(report.rows, 'row')} written"

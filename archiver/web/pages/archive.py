@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import NamedTuple
 
 from starlette.requests import Request
@@ -52,7 +53,7 @@ def archive(room: Room, request: Request) -> Response:
             return _as_file(reader, form, table, now, key, is_failed=is_failed)
         stands = standing(reader, now)
         done = passes(reader, PASSES, key, failed=is_failed)
-        missing = [row for row, _ in zip(gaps(reader, every=False), range(MISSING + 1), strict=False)]
+        missing = list(islice(gaps(reader, every=False), MISSING + 1))
     starts = [span.start for one in stands for span in one.covered if span.start is not None]
     first = since or min(starts, default=now - timedelta(days=7))
     return page(
@@ -102,7 +103,7 @@ def _as_file(reader: Reader, form: str, table: str, now: datetime, key: int | No
         rows: Sequence[Row] = passes(reader, tables.MOST, key, failed=is_failed)
         return tables.answer(form, "passes", rows)
     if table == "missing":
-        rows = [row for row, _ in zip(gaps(reader), range(tables.MOST), strict=False)]
+        rows = list(islice(gaps(reader), tables.MOST))
         return tables.answer(form, "missing", rows)
     rows = [{**one.row, "condition": one.health.condition} for one in standing(reader, now)]
     return tables.answer(form, "archive", rows, [*health_columns(reader), "condition"])

@@ -175,7 +175,8 @@ def _print(result: Result) -> None:
         for broken in result.invariants:
             for example in broken.examples:
                 log = "" if example.log_id is None else f" {TYPES.get(example.log_type or 0, 'log')} {example.log_id}"
-                output.say(f"{broken.number}: {result.names.get(example.flow_key, '')}{log}: {example.what}", "red")
+                flow = result.names.get(example.flow_key or 0, "")
+                output.say(f"{broken.number}: {flow}{log}: {example.what}", "red")
     for note in result.notes:
         output.note(note, "yellow")
     if result.is_well:

@@ -30,9 +30,10 @@ class Invariant(NamedTuple):
 
 
 class Violation(NamedTuple):
-    """Something that is not as it must be. `log_id` is None where it is about the whole flow."""
+    """Something that is not as it must be. `log_id` is None where it is about the whole flow, and `flow_key` as well
+    where it is about a table."""
 
-    flow_key: int
+    flow_key: int | None
     log_type: int | None
     log_id: int | None
     what: str
@@ -136,8 +137,7 @@ INVARIANTS = (
         UNION ALL
         SELECT NULL, NULL, NULL, 'the index ' || indexrelid::regclass || ' is not valid'
         FROM pg_index WHERE indrelid IN ('archive.run'::regclass, 'archive.step'::regclass, 'archive.detail'::regclass,
-            'archive.line'::regclass) AND NOT (indisvalid AND indisready AND (indisunique OR NOT indisprimary))
-            AND indisprimary""",
+            'archive.line'::regclass) AND indisprimary AND NOT (indisvalid AND indisready AND indisunique)""",
     ),
     Invariant(
         6,

@@ -34,18 +34,14 @@ from tests.wire import (
     Request,
     always,
     answer,
+    bench,
     in_turn,
     logged_in,
-    opened,
     pages_of,
     read,
 )
 
-
-@pytest.fixture
-def bench() -> Iterator[Bench]:
-    with opened() as bench:
-        yield bench
+__all__ = ["bench"]
 
 
 @pytest.mark.parametrize(

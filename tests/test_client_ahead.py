@@ -7,7 +7,6 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -15,13 +14,9 @@ import pytest
 from archiver.errors import PageUnreadable, SourceUnavailable
 from archiver.logs import LogType
 from archiver.redact import page_of
-from tests.wire import FLOW, PAGE, Bench, Request, answer, logged_in, opened, read
+from tests.wire import FLOW, PAGE, Bench, Request, answer, bench, logged_in, read
 
-
-@pytest.fixture
-def bench() -> Iterator[Bench]:
-    with opened() as bench:
-        yield bench
+__all__ = ["bench"]
 
 
 Rules = tuple[str, ...]

@@ -7,7 +7,6 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from itertools import pairwise
@@ -27,18 +26,14 @@ from tests.wire import (
     always,
     answer,
     at_once,
+    bench,
     in_turn,
     logged_in,
-    opened,
     pages_of,
     read,
 )
 
-
-@pytest.fixture
-def bench() -> Iterator[Bench]:
-    with opened() as bench:
-        yield bench
+__all__ = ["bench"]
 
 
 # Deadlines, sizes, broken answers

@@ -5,14 +5,15 @@ from __future__ import annotations
 import gzip
 import socket
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 
 from archiver.client import api, quick
 from archiver.errors import SourceUnavailable
-from tests.wire import DATE, FLOW, PAGE, Bench, Request, answer, in_turn, logged_in, opened, read
+from tests.wire import DATE, FLOW, PAGE, Bench, Request, answer, bench, in_turn, logged_in, read
+
+__all__ = ["bench"]
 
 CHUNKED = b"%x\r\n%s\r\n0\r\n\r\n" % (len(PAGE), PAGE)
 PLAIN = answer(200, PAGE)
@@ -36,12 +37,6 @@ ANSWERS = {
     "length twice": answer(200, PAGE, f"Content-Length: {len(PAGE)}"),
     "line feeds": PLAIN.replace(b"\r\n", b"\n"),
 }
-
-
-@pytest.fixture
-def bench() -> Iterator[Bench]:
-    with opened() as bench:
-        yield bench
 
 
 @pytest.mark.parametrize("kind", ANSWERS)

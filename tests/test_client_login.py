@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from urllib.parse import quote_plus
 
 import pytest
@@ -24,16 +24,12 @@ from tests.wire import (
     always,
     answer,
     at_once,
+    bench,
     logged_in,
-    opened,
     read,
 )
 
-
-@pytest.fixture
-def bench() -> Iterator[Bench]:
-    with opened() as bench:
-        yield bench
+__all__ = ["bench"]
 
 
 def test_threads_that_are_refused_together_log_in_once(bench: Bench) -> None:

@@ -15,6 +15,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
+import pytest
 from pydantic import SecretStr
 
 from archiver.client import Client, RequestNote, Share
@@ -214,6 +215,12 @@ def at_once(count: int, work: Callable[[int], Any]) -> list[Any]:
 def opened() -> Iterator[Bench]:
     with contextlib.ExitStack() as stack:
         yield Bench(stack)
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    with opened() as bench:
+        yield bench
 
 
 def pages_of(

@@ -12,7 +12,6 @@ import json
 import socket
 import time
 import tracemalloc
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -41,18 +40,14 @@ from tests.wire import (
     always,
     answer,
     at_once,
+    bench,
     logged_in,
-    opened,
     read,
 )
 
+__all__ = ["bench"]
+
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
-
-
-@pytest.fixture
-def bench() -> Iterator[Bench]:
-    with opened() as bench:
-        yield bench
 
 
 def drip(reply: bytes, start: int) -> Handler:

@@ -29,7 +29,6 @@ integrators: {prod: {environment: prod, token: canary-token}}
 projects:
   - {id: p-1, slug: brand, flows: [{id: f-1, name: price}]}
 """
-TWO = "integrators: {prod: {environment: prod, token: t}, dev: {environment: dev, token: t}}\n"
 HEAD = "integrators: {prod: {environment: prod, token: canary-token}}\n"
 
 Write = Callable[[str], Path]

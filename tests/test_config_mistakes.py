@@ -13,26 +13,11 @@ from hypothesis import strategies as st
 
 from archiver.config import Config, default, example, load
 from archiver.errors import ConfigError
+from tests.test_config import HEAD, SMALL, Write, write
 
-SMALL = """
-integrators: {prod: {environment: prod, token: canary-token}}
-projects:
-  - {id: p-1, slug: brand, flows: [{id: f-1, name: price}]}
-"""
+__all__ = ["write"]
+
 TWO = "integrators: {prod: {environment: prod, token: t}, dev: {environment: dev, token: t}}\n"
-HEAD = "integrators: {prod: {environment: prod, token: canary-token}}\n"
-
-Write = Callable[[str], Path]
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    def writer(text: str) -> Path:
-        path = tmp_path / "config.yaml"
-        path.write_text(text, encoding="utf-8")
-        return path
-
-    return writer
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from archiver.client import RequestNote
-from archiver.queries.vitals import Vitals
+from archiver.queries.vitals import PassVitals, Vitals
 
 FRESH = 10.0  # seconds for which what the database said is good enough
 FILES_FRESH = 300.0  # the same for the files, which it takes longer to count
@@ -63,22 +63,7 @@ class Meters:
         self.under_way = Gauge(
             "archiver_web_requests_under_way", "Requests that are answered now or wait for it.", registry=registry
         )
-        self.passes = Histogram(
-            "archiver_pass_seconds",
-            "Duration of the passes that ended since this process started, of all processes.",
-            ["flow", "outcome"],
-            buckets=_PASSES,
-            registry=registry,
-        )
-        self.pass_rows = Counter(
-            "archiver_pass_rows",
-            "Rows that passes found new or changed, since this process started.",
-            ["flow", "kind"],
-            registry=registry,
-        )
-        self.pass_requests = Counter(
-            "archiver_pass_requests", "Requests of passes, since this process started.", ["flow"], registry=registry
-        )
+        self.passes = _PassMeters(registry)
 
     def on_request(self, note: RequestNote) -> None:
         """An Integrator answered, or did not."""
@@ -87,7 +72,7 @@ class Meters:
 
     def watch(self, look: Callable[[datetime | None], Vitals], files: Callable[[], Files]) -> None:
         """Let what the database knows be part of the metrics. `look`: given when it looked last."""
-        self._standing = _Standing(look, files, self)
+        self._standing = _Standing(look, files, self.passes)
         self.registry.register(self._standing)
 
     def exposition(self) -> bytes:
@@ -97,13 +82,46 @@ class Meters:
         return generate_latest(self.registry)
 
 
+class _PassMeters:
+    """What passes came to since this process started: of all processes, as the database tells of them."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._seconds = Histogram(
+            "archiver_pass_seconds",
+            "Duration of the passes that ended since this process started, of all processes.",
+            ["flow", "outcome"],
+            buckets=_PASSES,
+            registry=registry,
+        )
+        self._rows = Counter(
+            "archiver_pass_rows",
+            "Rows that passes found new or changed, since this process started.",
+            ["flow", "kind"],
+            registry=registry,
+        )
+        self._requests = Counter(
+            "archiver_pass_requests", "Requests of passes, since this process started.", ["flow"], registry=registry
+        )
+
+    def count(self, passes: Iterable[PassVitals]) -> None:
+        """Passes that have ended since the last look."""
+        for one in passes:
+            for _ in range(one.turns):
+                self._seconds.labels(one.flow, one.outcome).observe(one.seconds / one.turns)
+            self._requests.labels(one.flow).inc(one.requests)
+            self._rows.labels(one.flow, "new").inc(one.rows_new)
+            self._rows.labels(one.flow, "changed").inc(one.rows_changed)
+
+
 class _Standing(Collector):
     """How each flow stands, asked for when somebody looks, though not more often than every FRESH seconds."""
 
-    def __init__(self, look: Callable[[datetime | None], Vitals], files: Callable[[], Files], meters: Meters) -> None:
+    def __init__(
+        self, look: Callable[[datetime | None], Vitals], files: Callable[[], Files], passes: _PassMeters
+    ) -> None:
         self._look = look
         self._files = files
-        self._meters = meters
+        self._passes = passes
         self._lock = Lock()
         self._looked_at: datetime | None = None
         self._seen: Vitals | None = None
@@ -119,22 +137,14 @@ class _Standing(Collector):
             if time.monotonic() - self._at > FRESH:
                 self._seen = self._look(self._looked_at)
                 self._at = time.monotonic()
-                self._count(self._seen)
+                self._passes.count(self._seen.passes)
+                self._looked_at = self._seen.looked_at
             if time.monotonic() - self._files_at > FILES_FRESH:
                 self._counted = self._files()
                 self._files_at = time.monotonic()
 
     def collect(self) -> Iterable[Metric]:
         return [] if self._seen is None else _families(self._seen, self._counted)
-
-    def _count(self, seen: Vitals) -> None:
-        for one in seen.passes:
-            for _ in range(one.turns):
-                self._meters.passes.labels(one.flow, one.outcome).observe(one.seconds / one.turns)
-            self._meters.pass_requests.labels(one.flow).inc(one.requests)
-            self._meters.pass_rows.labels(one.flow, "new").inc(one.rows_new)
-            self._meters.pass_rows.labels(one.flow, "changed").inc(one.rows_changed)
-        self._looked_at = seen.looked_at
 
 
 def _families(seen: Vitals, files: Files) -> Iterable[Metric]:

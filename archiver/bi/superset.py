@@ -124,50 +124,30 @@ class _Bundle:
     def _form(self, panel: Panel) -> dict[str, Any]:
         common: dict[str, Any] = {"adhoc_filters": [_period(panel.time)] if panel.time else [], "extra_form_data": {}}
         if panel.kind == "number":
-            return common | {
-                "viz_type": "big_number_total",
-                "metric": panel.measures[0],
-                "y_axis_format": ",.0f",
-                "header_font_size": 0.5,
-            }
+            return common | _number_form(panel)
         if panel.kind == "table":
-            first = board.own(self._fields, panel.columns) if panel.view == HISTORY else []
-            return common | {
-                "viz_type": "table",
-                "query_mode": "raw",
-                "all_columns": [panel.columns[0], *first, *panel.columns[1:]],
-                "order_by_cols": [json.dumps([panel.order, False])],
-                "row_limit": 200,
-                "server_page_length": 25,
-                "page_length": 0,
-                "table_timestamp_format": "%Y-%m-%d %H:%M",
-                "include_search": False,
-                "show_cell_bars": False,
-                "conditional_formatting": _formatting(panel),
-                "column_config": {
-                    **{one: {"d3NumberFormat": ",.0f"} for one in panel.columns if one.endswith("_seconds")},
-                    **{one: {"columnWidth": wide} for one, wide in _WIDE.items() if one in panel.columns},
-                    **{one: {"columnWidth": _WIDE_FIELD} for one in first},
-                },
-            }
-        return common | {
-            "viz_type": f"echarts_timeseries_{'bar' if panel.kind == 'bars' else 'line'}",
-            "x_axis": panel.time,
-            "time_grain_sqla": "P1D",
-            "x_axis_sort_asc": True,
-            "metrics": list(panel.measures),
-            "groupby": [panel.by] if panel.by else [],
-            "order_desc": True,
-            "row_limit": 10_000,
-            "truncate_metric": True,
-            "show_legend": True,
-            "legendType": "scroll",
-            "legendOrientation": "top",
-            "rich_tooltip": True,
-            "x_axis_time_format": "%d %b",
-            "y_axis_format": "SMART_NUMBER",
-            "tooltipTimeFormat": "%Y-%m-%d",
-            **({"stack": "Stack"} if panel.kind == "bars" else {"markerEnabled": True, "markerSize": 4}),
+            return common | self._table_form(panel)
+        return common | _series_form(panel)
+
+    def _table_form(self, panel: Panel) -> dict[str, Any]:
+        first = board.own(self._fields, panel.columns) if panel.view == HISTORY else []
+        return {
+            "viz_type": "table",
+            "query_mode": "raw",
+            "all_columns": [panel.columns[0], *first, *panel.columns[1:]],
+            "order_by_cols": [json.dumps([panel.order, False])],
+            "row_limit": 200,
+            "server_page_length": 25,
+            "page_length": 0,
+            "table_timestamp_format": "%Y-%m-%d %H:%M",
+            "include_search": False,
+            "show_cell_bars": False,
+            "conditional_formatting": _formatting(panel),
+            "column_config": {
+                **{one: {"d3NumberFormat": ",.0f"} for one in panel.columns if one.endswith("_seconds")},
+                **{one: {"columnWidth": wide} for one, wide in _WIDE.items() if one in panel.columns},
+                **{one: {"columnWidth": _WIDE_FIELD} for one in first},
+            },
         }
 
     def dashboard(self) -> dict[str, Any]:
@@ -286,6 +266,37 @@ def _query_context(form: Mapping[str, Any]) -> dict[str, Any]:
         "form_data": dict(form),
         "result_format": "json",
         "result_type": "full",
+    }
+
+
+def _number_form(panel: Panel) -> dict[str, Any]:
+    return {
+        "viz_type": "big_number_total",
+        "metric": panel.measures[0],
+        "y_axis_format": ",.0f",
+        "header_font_size": 0.5,
+    }
+
+
+def _series_form(panel: Panel) -> dict[str, Any]:
+    return {
+        "viz_type": f"echarts_timeseries_{'bar' if panel.kind == 'bars' else 'line'}",
+        "x_axis": panel.time,
+        "time_grain_sqla": "P1D",
+        "x_axis_sort_asc": True,
+        "metrics": list(panel.measures),
+        "groupby": [panel.by] if panel.by else [],
+        "order_desc": True,
+        "row_limit": 10_000,
+        "truncate_metric": True,
+        "show_legend": True,
+        "legendType": "scroll",
+        "legendOrientation": "top",
+        "rich_tooltip": True,
+        "x_axis_time_format": "%d %b",
+        "y_axis_format": "SMART_NUMBER",
+        "tooltipTimeFormat": "%Y-%m-%d",
+        **({"stack": "Stack"} if panel.kind == "bars" else {"markerEnabled": True, "markerSize": 4}),
     }
 
 

@@ -27,6 +27,7 @@ from archiver.cli.output import Column
 if TYPE_CHECKING:
     from archiver.config import Config
     from archiver.daemon import Workplace
+    from archiver.demo.world import World
 
 one = typer.Typer()
 
@@ -88,8 +89,7 @@ def _world(folder: Path, start: datetime) -> Iterator[tuple[Config, datetime]]:
     import yaml
 
     from archiver import config
-    from archiver.demo.flows import BRAND
-    from archiver.demo.server import PASSWORD, USERNAME, serve
+    from archiver.demo.server import serve
     from archiver.demo.world import World
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -99,33 +99,40 @@ def _world(folder: Path, start: datetime) -> Iterator[tuple[Config, datetime]]:
     start = datetime.fromisoformat(json.loads(memory.read_text(encoding="utf-8"))["start"])
     world = World(lambda: datetime.now(UTC), start=start)
     with serve(world) as server:
-        path = folder / "config.yaml"
-        settings = {
-            "data_dir": "data",
-            "integrators": {
-                "demo": {
-                    "base_url": server.base_url,
-                    "username": USERNAME,
-                    "password": PASSWORD,
-                    "requests_per_second": 1000,
-                }
-            },
-            "projects": [
-                {
-                    "id": BRAND.project_id,
-                    "slug": BRAND.slug,
-                    "flows": [{"id": flow.flow_id, "name": flow.name} for flow in world.flows],
-                }
-            ],
-            "defaults": {"every": "15s", "settle": "30s", "lateness": "1m", "search_fields": ["sku"]},
-            **_pages(),
-        }
+        path, settings = folder / "config.yaml", _settings(server.base_url, world)
         path.write_text(
             "# Written by `archiver demo`; its Integrator lives as long as the demo does.\n"
             + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120),
             encoding="utf-8",
         )
         yield config.load(path, {}), start
+
+
+def _settings(base_url: str, world: World) -> dict[str, object]:
+    """The configuration: all flows of a world, asked for often."""
+    from archiver.demo.flows import BRAND
+    from archiver.demo.server import PASSWORD, USERNAME
+
+    return {
+        "data_dir": "data",
+        "integrators": {
+            "demo": {
+                "base_url": base_url,
+                "username": USERNAME,
+                "password": PASSWORD,
+                "requests_per_second": 1000,
+            }
+        },
+        "projects": [
+            {
+                "id": BRAND.project_id,
+                "slug": BRAND.slug,
+                "flows": [{"id": flow.flow_id, "name": flow.name} for flow in world.flows],
+            }
+        ],
+        "defaults": {"every": "15s", "settle": "30s", "lateness": "1m", "search_fields": ["sku"]},
+        **_pages(),
+    }
 
 
 def _pages() -> dict[str, object]:

@@ -85,6 +85,7 @@ class Channels:
 
     @property
     def names(self) -> list[str]:
+        """What deliveries call them, in the order of the configuration."""
         return [one.name for one in self._all]
 
     def send(self, message: Message, *, besides: Sequence[str] = ()) -> Iterator[Delivery]:

@@ -127,6 +127,7 @@ class Rounds:
         self._silent = failure
 
     def forget_old(self) -> None:
+        """Forget alerts that are long over, and old messages."""
         self._kept.forget_old()
 
     def _facts(self, config: Config, flows: Mapping[int, Flow]) -> Facts:

@@ -54,6 +54,7 @@ def _days(days: float) -> str:
 
 
 def foresight(reader: Reader, config: Config) -> Foresight:
+    """How the archive grows, and how long its flows could go without a poll."""
     from archiver.database import folder
     from archiver.queries.space import outrun, space
 

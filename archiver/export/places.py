@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol
 
@@ -24,14 +24,25 @@ class ExportRefused(OperatorError):
 
 
 class Place(Protocol):
-    """A folder or a bucket."""
+    """A folder or a bucket. What the disk or the bucket refuses comes out as OSError, as Python or pyarrow raise it."""
 
-    def locked(self) -> Any: ...
-    def size(self, name: str) -> int | None: ...
-    def reading(self, name: str) -> Any: ...
-    def writing(self, name: str) -> Any: ...
-    def remove(self, name: str) -> None: ...
-    def clear(self) -> None: ...
+    def locked(self) -> AbstractContextManager[None]:
+        """For one export at a time, as far as the place can tell. Raises ExportRefused where another one is at it."""
+
+    def size(self, name: str) -> int | None:
+        """The bytes of a file; None where there is none."""
+
+    def reading(self, name: str) -> AbstractContextManager[Any]:
+        """A file to read bytes from, in any order. Raises FileNotFoundError."""
+
+    def writing(self, name: str) -> AbstractContextManager[Summed]:
+        """A file to write to. It is there as a whole when the block has ended well, in place of the one before."""
+
+    def remove(self, name: str) -> None:
+        """Remove a file, where there is one."""
+
+    def clear(self) -> None:
+        """Remove what killed exports left behind."""
 
 
 def place_at(where: str) -> Place:

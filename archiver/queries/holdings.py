@@ -31,6 +31,7 @@ class Span(NamedTuple):
     end: datetime | None
 
     def has(self, moment: datetime) -> bool:
+        """Whether a moment lies in it."""
         return (self.start is None or self.start <= moment) and (self.end is None or moment < self.end)
 
 
@@ -123,6 +124,7 @@ class Holdings:
         return connection.execute(text(statement), {"flow_key": self.flow_key, **bind}).all()
 
     def standing(self) -> Standing:
+        """What the archive says of the flow now."""
         with read_only(self._engine) as connection:
             return self._standing(connection)
 

@@ -40,13 +40,14 @@ class Condition(NamedTuple):
 
 
 class View(NamedTuple):
-    """What a rule looks at. `is_open`: whether a condition held before, by its key: it ends later than it begins."""
+    """What a rule looks at. `open`: the keys of the conditions that held before."""
 
     facts: Facts
     settings: Settings
     open: Collection[tuple[str, str]]
 
     def is_open(self, kind: str, subject: str) -> bool:
+        """Whether a condition held before: it ends later than it begins."""
         return (kind, subject) in self.open
 
 

@@ -34,6 +34,7 @@ class Scope:
     sample: float = 1.0
 
     def words(self) -> dict[str, object]:
+        """As `archive.audit` keeps it."""
         return {"since": None if self.since is None else self.since.isoformat(), "sample": self.sample}
 
 

@@ -36,7 +36,9 @@ CREATE TEMP TABLE doubted (id INTEGER PRIMARY KEY, verdict TEXT NOT NULL);
 
 
 class Notebook:
-    """One audit of one flow."""
+    """One audit of one flow. What notes, counts or settles something belongs into a `step()`, with the place to go on
+    from: outside, each call is kept by itself, and an audit that goes on after it counts twice. Reading may stand
+    anywhere."""
 
     def __init__(self, path: Path | None, began: datetime) -> None:
         self._path = path
@@ -65,6 +67,7 @@ class Notebook:
         return str(row[0])
 
     def set_note(self, name: str, value: str) -> None:
+        """Note a value, in place of what is noted under the name."""
         self._db.execute("INSERT OR REPLACE INTO note VALUES (?, ?)", (name, value))
 
     # --- the list of runs ---
@@ -74,6 +77,7 @@ class Notebook:
         return self._add("listed", ids)
 
     def is_listed(self, log_id: int) -> bool:
+        """Whether either walk has shown a run."""
         return self._db.execute("SELECT 1 FROM listed WHERE id = ?", (log_id,)).fetchone() is not None
 
     def doubt(self, log_id: int, row: Row) -> None:
@@ -81,15 +85,18 @@ class Notebook:
         self._db.execute("INSERT OR REPLACE INTO doubt VALUES (?, ?)", (log_id, dump_exact(row)))
 
     def next_doubts(self, most: int) -> list[tuple[int, Row]]:
+        """Doubtful runs that are not settled, with their rows as they were listed."""
         rows = self._db.execute("SELECT id, source FROM doubt ORDER BY id LIMIT ?", (most,)).fetchall()
         return [(log_id, load_exact(source)) for log_id, source in rows]
 
     def settle_doubt(self, log_id: int) -> None:
+        """A run was asked for again."""
         self._db.execute("DELETE FROM doubt WHERE id = ?", (log_id,))
 
     # --- the lines of one run ---
 
     def begin_run(self) -> None:
+        """Forget the lines of the run before."""
         self._db.execute("DELETE FROM seen")
         self._db.execute("DELETE FROM doubted")
 
@@ -99,10 +106,12 @@ class Notebook:
 
     @property
     def seen(self) -> int:
+        """How many lines of the run were listed."""
         (count,) = self._db.execute("SELECT count(*) FROM seen").fetchone()
         return int(count)
 
     def doubt_line(self, log_id: int, verdict: Verdict) -> None:
+        """A line seems to be that: the second walk has to confirm it."""
         self._db.execute("INSERT OR REPLACE INTO doubted VALUES (?, ?)", (log_id, str(verdict)))
 
     def doubted(self, ids: Collection[int]) -> set[int]:
@@ -111,13 +120,16 @@ class Notebook:
         return {row[0] for row in self._db.execute(f"SELECT id FROM doubted WHERE id IN ({marks})", list(ids))}
 
     def doubt_of(self, log_id: int) -> Verdict | None:
+        """What a line seemed to be; None where it was not in doubt."""
         row = self._db.execute("SELECT verdict FROM doubted WHERE id = ?", (log_id,)).fetchone()
         return None if row is None else Verdict(row[0])
 
     def settle_line(self, log_id: int) -> None:
+        """A line was judged anew."""
         self._db.execute("DELETE FROM doubted WHERE id = ?", (log_id,))
 
     def doubts_left(self) -> list[tuple[int, Verdict]]:
+        """The lines that are still in doubt, and what they seemed to be."""
         rows = self._db.execute("SELECT id, verdict FROM doubted ORDER BY id").fetchall()
         return [(log_id, Verdict(verdict)) for log_id, verdict in rows]
 
@@ -133,21 +145,25 @@ class Notebook:
     # --- what came of it ---
 
     def count(self, counts: Counts) -> None:
+        """Add to what was counted before."""
         self._db.executemany(
             "INSERT INTO tally VALUES (?, ?, ?) ON CONFLICT (level, verdict) DO UPDATE SET n = n + excluded.n",
             [(level, str(verdict), n) for (level, verdict), n in counts.items() if n],
         )
 
     def counts(self) -> Counts:
+        """All that was counted."""
         rows = self._db.execute("SELECT level, verdict, n FROM tally").fetchall()
         return Counter({(level, Verdict(verdict)): n for level, verdict, n in rows})
 
     def find(self, finding: Finding) -> None:
+        """Report a finding; of one log and kind the last one stays."""
         body = json.dumps(asdict(finding))
         key = (finding.kind, finding.log_type, finding.log_id)
         self._db.execute("INSERT OR REPLACE INTO finding VALUES (?, ?, ?, ?)", (*key, body))
 
     def findings(self) -> Iterator[Finding]:
+        """All that was reported, by type and id."""
         for (body,) in self._db.execute("SELECT body FROM finding ORDER BY log_type, log_id, kind"):
             values: dict[str, Any] = json.loads(body)
             yield Finding(**{**values, "verdict": Verdict(values["verdict"])})

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -63,7 +64,6 @@ def verify(
 
     Exit status 1 where anything is wrong that nobody has accepted.
     """
-    from archiver import daemon
     from archiver.cli.log import log_if_asked
     from archiver.verify import Scope
 
@@ -74,18 +74,11 @@ def verify(
     scope = Scope(span_of(since, "", call.now)[0], _share(sample))
     if alone and repair:
         raise WrongCall("--self asks no Integrator, so that it can repair nothing: leave one of the two out")
-    try:
-        with _shown() as tell, stoppable() as stop:
-
-            def watch(doing: str, done: int, total: int) -> None:
-                tell(doing, done, total)
-                daemon.stop_if(bool(stop))
-
-            asked = f"since {since}, sample {scope.sample}, repair {repair}"
-            result = _audit(config, names, scope, watch, alone=alone, repair=repair, asked=asked, now=call.now)
-    except daemon.Stopped:
-        output.note("the audit was stopped: the same call goes on where it was", "yellow")
-        return 128 + stop[0]
+    asked = f"since {since}, sample {scope.sample}, repair {repair}"
+    audit = partial(_audit, config, names, scope, alone=alone, repair=repair, asked=asked, now=call.now)
+    result = _watched(audit)
+    if isinstance(result, int):
+        return result
     if as_json:
         output.write(output.json_text(_as_json(result)) + "\n")
     else:
@@ -101,6 +94,23 @@ def _share(text: str) -> float:
     if not 0 < share <= 1:
         raise WrongCall(f"--sample {words.clean(text)!r} is no share: write a number above 0 up to 100, as in 5%")
     return share
+
+
+def _watched(audit: Callable[[Watch], Result]) -> Result | int:
+    """What an audit finds, shown while it goes on; the exit status where a signal stopped it."""
+    from archiver import daemon
+
+    try:
+        with _shown() as tell, stoppable() as stop:
+
+            def watch(doing: str, done: int, total: int) -> None:
+                tell(doing, done, total)
+                daemon.stop_if(bool(stop))
+
+            return audit(watch)
+    except daemon.Stopped:
+        output.note("the audit was stopped: the same call goes on where it was", "yellow")
+        return 128 + stop[0]
 
 
 def _audit(

@@ -72,11 +72,7 @@ def errors(
         which = queries.ErrorFilter(keys, kinds, first)
         if as_json or as_csv:
             groups = queries.error_groups(reader, which, limit)
-            rows = (_as_json(group, hit) for group, hit in _with_values(reader, config, groups, first))
-            if as_json:
-                output.write_list(rows)
-            else:
-                output.write_rows([*queries.view_columns(reader, "error_group"), "affected"], rows)
+            _for_programs(reader, _with_values(reader, config, groups, first), as_json=as_json)
             return
         limit = limit or SHOWN
         groups = queries.error_groups(reader, which, limit + 1)
@@ -101,6 +97,16 @@ def _with_values(
     }
     for group in groups:
         yield group, queries.affected(reader, group, declared.get(group["flow_key"], ()), since)
+
+
+def _for_programs(reader: Reader, found: Iterator[tuple[Row, list[Affected]]], *, as_json: bool) -> None:
+    from archiver.queries import view_columns
+
+    rows = (_as_json(group, hit) for group, hit in found)
+    if as_json:
+        output.write_list(rows)
+    else:
+        output.write_rows([*view_columns(reader, "error_group"), "affected"], rows)
 
 
 def _as_json(group: Row, hit: list[Affected]) -> Row:

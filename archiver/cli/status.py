@@ -16,6 +16,7 @@ from archiver.cli.options import READ, AsCsv, AsJson, Flows, examples
 from archiver.cli.output import Column
 
 if TYPE_CHECKING:
+    from archiver.cli.foresight import Foresight
     from archiver.config import Config
     from archiver.queries import FlowRow, Health, Reader, Row
     from archiver.queries.vitals import DaemonRow
@@ -78,11 +79,7 @@ def status(context: typer.Context, *, flow: Flows = None, as_json: AsJson = Fals
     else:
         _print(judged, now)
         _print_shares(shares)
-        output.say(ahead.told(), "dim")
-        if not at_work:
-            output.say("no daemon is at work on this archive", "dim")
-        for problem in broken:
-            output.say(problem, "red")
+        _print_archive(ahead, at_work, broken)
     return 0 if all(health.is_well for _, health in judged) and not broken else 1
 
 
@@ -176,6 +173,15 @@ def _print(judged: list[tuple[Row, Health]], now: datetime) -> None:
         for text in health.notes:
             output.say(f"{row['flow_name']}: {text}", "dim")
     output.say(f"{many(len(judged), 'flow')}, {f'{unwell} not well' if unwell else 'all well'}")
+
+
+def _print_archive(ahead: Foresight, at_work: list[DaemonRow], broken: list[str]) -> None:
+    """What is said of the archive as a whole."""
+    output.say(ahead.told(), "dim")
+    if not at_work:
+        output.say("no daemon is at work on this archive", "dim")
+    for problem in broken:
+        output.say(problem, "red")
 
 
 def _print_shares(shares: list[Row]) -> None:

@@ -105,7 +105,7 @@ def drill(visit: Visit) -> dict[str, str]:
     paths["run"] = path_of(page)
     page.fill("#f-q", "no such words")
     page.locator("#lines form button").click()
-    expect(page.locator("#lines-list")).to_contain_text("No line is like that")
+    expect(page.locator("#lines-list")).to_contain_text("No line matches")
     page.go_back()
     page.locator("#lines-list tbody tr", has=page.get_by_role("link", name="Stored")).first.locator("th a").click()
     body = page.locator("pre[aria-label='Response body']")

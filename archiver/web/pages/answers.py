@@ -57,7 +57,7 @@ def page(
 
 def problem(room: Room, request: Request, status: int, message: str, headers: Mapping[str, str]) -> Response:
     """A page that says what went wrong, and leads on."""
-    title = {404: "Not found", 429: "Too often", 503: "Not now"}.get(status, "That did not work")
+    title = {404: "Not found", 429: "Too many attempts", 503: "Not available now"}.get(status, "That did not work")
     return page(room, request, "problem.html", status, headers, title=title, message=message)
 
 

@@ -82,6 +82,7 @@ def errors(room: Room, request: Request) -> Response:
         key=key,
         groups=[(group, bars(trends[group["flow_key"], group["fingerprint"]], now)) for group in groups[:PAGE]],
         is_more=len(groups) > PAGE,
+        most=tables.MOST,
         period=asked.text("since", PERIOD),
         periods=PERIODS,
         width=DAYS * WIDTH,

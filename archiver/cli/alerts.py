@@ -28,7 +28,7 @@ alerts = typer.Typer(
 
 @alerts.command(epilog=examples("archiver alerts test"))
 def test(context: typer.Context) -> int:
-    """Send a message to every channel, and ask for the heartbeat's address; one line each.
+    """Send a message to every channel, and request the heartbeat URL; one line each.
 
     Exit status 1 where some of it failed, 2 where all did, or nobody is to be told. Needs no database.
     """

@@ -51,7 +51,7 @@ def errors(
     classes: Annotated[
         str, typer.Option("--class", metavar="WORDS", help=f"Only of these classes: {', '.join(CLASSES)}.")
     ] = "",
-    limit: Annotated[int | None, limit_option(f"At most so many; else {SHOWN}, and for programs all.")] = None,
+    limit: Annotated[int | None, limit_option(f"At most this many; default {SHOWN}, with --json or --csv all.")] = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:

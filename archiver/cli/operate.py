@@ -164,7 +164,7 @@ def sync(
         list[str] | None, typer.Argument(metavar="[FLOW]...", help="Names, ids, or project/name; else all.")
     ] = None,
 ) -> int:
-    """One go over everything that is due or left, then end.
+    """Poll each flow once, finish what is left over, and exit.
 
     Exit status 1 where something failed in this call, 2 where every login was refused. `archiver status` tells how the
     archive stands.

@@ -1,4 +1,4 @@
-"""Reading the history: runs, files, and SQL of one's own. `show` and `status` have modules of their own."""
+"""Runs, and SQL of one's own; and how periods and lists of words are read from options."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def runs(
     ] = "",
     since: Since = "",
     until: Until = "",
-    limit: Annotated[int | None, limit_option(f"At most so many; else {PAGE}, and for programs all.")] = None,
+    limit: Annotated[int | None, limit_option(f"At most this many; default {PAGE}, with --json or --csv all.")] = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:

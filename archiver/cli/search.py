@@ -52,7 +52,7 @@ def search(
     since: Since = "",
     until: Until = "",
     status: Status = "",
-    limit: Annotated[int | None, limit_option(f"At most so many; else {PAGE}, and for programs all.")] = None,
+    limit: Annotated[int | None, limit_option(f"At most this many; default {PAGE}, with --json or --csv all.")] = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:

@@ -530,7 +530,7 @@ def test_what_nobody_foresaw_is_told_with_its_place_and_without_its_words(
     assert cli.main(["sync"]) == 2
     said = capsys.readouterr()
     assert re.fullmatch(
-        r"archiver: unexpected SystemError at archiver\.cli\.call:\d+: this is a mistake in the archiver; --debug shows"
+        r"archiver: unexpected SystemError at archiver\.cli\.call:\d+: this is a bug in the archiver; --debug shows"
         r" more\n",
         said.err,
     )

@@ -181,7 +181,7 @@ def test_flows_move_between_integrators_and_projects(both: Both, capsys: pytest.
         out = " ".join(capsys.readouterr().out.split())
         assert "ok flow prices: renamed, it was price; its history goes with it" in out
         assert f"warning flow order: moved from project {BRAND.project_id} to p-2: it is archived anew" in out
-        assert f"ok flow order: not polled, as of project {BRAND.project_id}; its history is kept" in out
+        assert f"ok flow order: no longer polled (project {BRAND.project_id}); its history is kept" in out
         planned.rename(both.path)
         wait_for(lambda: bool(events(story, "configuration taken over")))
         wait_for(lambda: dev.open_connections == 0)  # nobody uses its client any more

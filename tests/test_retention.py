@@ -370,7 +370,7 @@ def test_the_command_says_what_would_go_and_then_lets_it_go(
     assert done == {**plan, "dry_run": False}
     assert there(engine)["run"] == {(1, 2)}
     assert main(["--config", str(path), "prune"]) == 0
-    assert "have gone" in capsys.readouterr().out
+    assert "has gone" in capsys.readouterr().out
 
 
 def test_it_says_how_many_are_old_and_stay_for_now(

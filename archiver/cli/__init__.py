@@ -137,7 +137,7 @@ def _confess(exc: Exception, *, debug: bool) -> int:
     if debug:
         traceback.print_exception(exc)
     # Only the kind and the place of a failure nobody foresaw: its text may quote a row or a secret.
-    _complain(f"unexpected {type(exc).__name__}{_place(exc)}: this is a mistake in the archiver; --debug shows more")
+    _complain(f"unexpected {type(exc).__name__}{_place(exc)}: this is a bug in the archiver; --debug shows more")
     return 2
 
 

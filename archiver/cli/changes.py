@@ -39,7 +39,7 @@ def _of_flows(config: Config, known: list[FlowRow]) -> Iterator[tuple[str, str, 
             yield what, "ok", f"the project's slug becomes {flow.project_slug}, it was {row.project_slug}"
     for key, row in have.items():
         if key not in want:
-            yield f"flow {row.flow_name}", "ok", f"not polled, as of project {row.project_id}; its history is kept"
+            yield f"flow {row.flow_name}", "ok", f"no longer polled (project {row.project_id}); its history is kept"
 
 
 def _new(flow: Flow, like: list[FlowRow]) -> tuple[str, str]:

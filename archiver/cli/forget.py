@@ -69,7 +69,7 @@ def _print(found: Sequence[Found], names: Mapping[int, str], *, erased: bool, as
         output.write_object({"erased": erased}, flows=iter(rows))
         return
     if not rows:
-        output.say("nothing in the archive has that")
+        output.say("nothing in the archive has this value in this field")
         return
     columns = [Column("FLOW"), *(Column(kind.upper(), right=True, keep=True) for kind in KINDS)]
     output.print_table(

@@ -42,7 +42,7 @@ def prune(
     ] = "",
     as_json: AsJson = False,
 ) -> int:
-    """Let go of what is older than keep, keep_lines and keep_details say.
+    """Delete what is older than keep, keep_lines and keep_details allow.
 
     Only what belongs to sealed runs goes, by whole days; a run stays while anything of it does. Without these settings
     everything is kept for ever. It needs the database role that owns the archive.
@@ -159,9 +159,9 @@ def _print(done: Pruned, names: dict[int, str], *, dry_run: bool, as_json: bool)
     output.print_table(
         columns, [[str(row["flow_name"]), *(words.number(int(str(row[name]))) for name in counted)] for row in rows]
     )
-    verb = "would go" if dry_run else "have gone"
+    verb = "would go" if dry_run else "has gone"
     whole = f", {many(len(done.partitions), 'month')} of lines as a whole" if done.partitions else ""
-    output.say(f"so much {verb}{whole}")
+    output.say(f"this much {verb}{whole}")
     if waiting := sum(one.waiting for one in done.flows):
         stay = "stays" if waiting == 1 else "stay"
         output.say(

@@ -37,7 +37,7 @@ def show(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Its run id or the beginning of it, or a log id.")],
     flow: Flows = None,
     lines: Annotated[
-        int, typer.Option("--lines", "-n", min=0, help="At most so many lines, failed ones first.")
+        int, typer.Option("--lines", "-n", min=0, help="At most this many lines, failed ones first.")
     ] = LINES,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
@@ -188,7 +188,7 @@ def detail(
     *,
     log_id: Annotated[int, typer.Argument(metavar="LOG_ID", min=0, max=2**63 - 1, help="The log that has the file.")],
     flow: Flows = None,
-    kind: Annotated[LogKind | None, typer.Option("--type", help="What the log is of, where ids meet.")] = None,
+    kind: Annotated[LogKind | None, typer.Option("--type", help="Kind of log, where several share this id.")] = None,
     raw: Annotated[bool, typer.Option("--raw", help="The file as it came, byte for byte.")] = False,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
@@ -233,7 +233,9 @@ def _write_raw(reader: Reader, row: Row, body: Body) -> int:
         output.note(_why_not(row, body))
         return 1
     if body.body_form == "zip" and sys.stdout.isatty():
-        raise WrongCall(f"the file is a zip, which is nothing for a terminal: send it to a file, > {row['log_id']}.zip")
+        raise WrongCall(
+            f"the file is a zip and cannot be shown on a terminal: send it to a file, > {row['log_id']}.zip"
+        )
     output.write_bytes(raw_of(reader, row) or b"")
     return 0
 

@@ -88,7 +88,8 @@ def _broken(at_work: list[DaemonRow]) -> list[str]:
     from archiver.queries.vitals import process_of
 
     return [
-        f"{process_of(one.owner)} does not take over {one.config_path} as it is now: {one.config_error}"
+        f"{process_of(one.owner)} still runs with its old configuration;"
+        f" {one.config_path} cannot be used: {one.config_error}"
         for one in at_work
         if one.config_error
     ]

@@ -13,7 +13,7 @@ OUTCOMES = {
     "missing": "is missing: the Integrator announced it and does not have it",
     "unreadable": "cannot be read",
     "too_large": "is larger than the archiver reads",
-    "stored": "is stored, and its document is none that Postgres can hold",
+    "stored": "is stored, but Postgres cannot hold its document",
     "erased": "was erased at a person's request",
 }
 """Why no document is shown of a file: what is to be said of it."""

@@ -15,7 +15,7 @@ KINDS = {
     "stuck_run": "stuck run",
     "missing_file": "missing file",
     "unreadable_file": "unreadable file",
-    "too_large_file": "too large a file",
+    "too_large_file": "file too large",
     "refused_row": "refused row",
     "lost": "lost log",
     "stale": "stale log",

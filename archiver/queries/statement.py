@@ -42,7 +42,7 @@ def statement(source: Source, text: str, timeout: timedelta) -> Iterator[Answer]
     if "\0" in text or not text.strip():
         raise StatementRefused("there is no statement to run: archiver sql 'SELECT …'")
     if _COPY.match(text):
-        raise StatementRefused("COPY is none of the statements that can be run here: SELECT it, with --csv")
+        raise StatementRefused("COPY cannot be run here: use SELECT with --csv")
     milliseconds = max(1, int(timeout.total_seconds() * 1000))
     try:
         with transaction(source, search_path="reporting", statement_timeout=str(milliseconds)) as driver:

@@ -82,7 +82,7 @@ def test_what_a_change_would_do_and_what_lies_ahead(
             "ok      flow prices: renamed, it was price",
             "ok      flow new: new, of project",
             "warning flow order: moved from project",
-            "ok      flow stock: not polled",
+            "ok      flow stock: no longer polled",
         ):
             assert words in out
         found = json.loads(said("check", "--diff", "--json")[1])

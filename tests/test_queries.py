@@ -420,6 +420,39 @@ def test_a_long_run_has_its_lines_of_odd_times_too(
     assert list(pages(RunLines(status="failed"))) == [one for one in found if one % 2]
 
 
+def test_lines_of_odd_times_are_looked_for_among_those_of_their_run(engine: Engine) -> None:
+    """There are mostly none, so that nothing would end a search through all lines of the flow in the order of time."""
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO archive.line (flow_key, log_id, created, original_filename_uuid, form, src_hash)"
+                " SELECT 1, 1000 + i, timestamptz '2025-03-01' + i * interval '5 s', 'long-' || i / 4000, 0, i"
+                " FROM generate_series(1, 100000) i"
+            )
+        )
+        connection.execute(text("ANALYZE archive.line"))
+    run = {
+        "flow_key": 1,
+        "run_id": "long-20",
+        "line_count": 4000,
+        "started_at": datetime(2025, 3, 5, 15, tzinfo=UTC),
+        "finished_at": datetime(2025, 3, 5, 21, tzinfo=UTC),
+    }
+    plans: list[str] = []
+
+    class Explaining(queries.Reader):
+        def rows(self, statement: str, **bind: object) -> list[queries.Row]:
+            if "NOT (l.created" in statement:
+                plans.extend(str(row["QUERY PLAN"]) for row in super().rows(f"EXPLAIN {statement}", **bind))
+            return super().rows(statement, **bind)
+
+    with queries.reading(engine) as reader:
+        reader.__class__ = Explaining
+        assert len(page_of_lines(reader, run, RunLines(), 4000).rows) == 4000
+    assert [line for line in plans if "original_filename_uuid_idx" in line]
+    assert not [line for line in plans if "created_idx" in line]
+
+
 def test_documents_of_a_run_are_in_memory_one_at_a_time(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     with engine.begin() as connection:
         connection.execute(

@@ -38,6 +38,13 @@ _KEYS = """
     SELECT l.log_id, l.created::text AS moment FROM archive.line l
     WHERE l.flow_key = %(flow_key)s AND {conditions} ORDER BY l.created, l.log_id LIMIT {limit}
 """
+# Few or none, which the planner cannot know: the order must not lead it through the index on time.
+_FEW_KEYS = """
+    WITH l AS MATERIALIZED (
+        SELECT l.log_id, l.created FROM archive.line l WHERE l.flow_key = %(flow_key)s AND {conditions}
+    )
+    SELECT l.log_id, l.created::text AS moment FROM l ORDER BY l.created, l.log_id LIMIT {limit}
+"""
 _OF_RUN = "l.original_filename_uuid = %(run_id)s"
 _USUAL = "{0} >= %(started_at)s::timestamptz"
 _ENDED = "{0} < %(finished_at)s::timestamptz + interval '1 day'"
@@ -56,9 +63,12 @@ def page_of_lines(reader: Reader, run: Row, which: RunLines, limit: int) -> Line
     if run["run_id"] is None:
         return LinesPage([], None)
     found: list[Row] = []
-    for part, asked in _parts(reader, run, which):
+    for statement, part, asked in _parts(reader, run, which):
         if len(found) <= limit:
-            found += _keys(reader, run, part, asked, limit + 1 - len(found))
+            bind = Bind(_named(run))
+            conditions = " AND ".join([part, *_conditions(asked, bind)])
+            most = bind.add(limit + 1 - len(found))
+            found += reader.rows(statement.format(conditions=conditions, limit=most), **bind)
     shown = found[:limit]
     rows = reader.rows(
         _ROWS,
@@ -70,26 +80,20 @@ def page_of_lines(reader: Reader, run: Row, which: RunLines, limit: int) -> Line
     return LinesPage(rows, more)
 
 
-def _parts(reader: Reader, run: Row, which: RunLines) -> list[tuple[str, RunLines]]:
-    """The conditions of the parts in which a run is read, in their order, and what is asked for of each."""
+def _parts(reader: Reader, run: Row, which: RunLines) -> list[tuple[str, str, RunLines]]:
+    """The parts in which a run is read, in their order: the statement, its condition, and what is asked for of each."""
     if run["line_count"] <= SHORT:
-        return [(_OF_RUN, which)]
+        return [(_KEYS, _OF_RUN, which)]
     usual = _USUAL if run["finished_at"] is None else f"{_USUAL} AND {_ENDED}"
     while_it_ran = f"l.original_filename_uuid || '' = %(run_id)s AND {usual.format('l.created')}"
     at_other_times = f"{_OF_RUN} AND NOT ({usual.format('l.created')})"
     if which.behind is None:
-        return [(while_it_ran, which), (at_other_times, which)]
+        return [(_KEYS, while_it_ran, which), (_FEW_KEYS, at_other_times, which)]
     place = usual.format("%(moment)s::timestamptz")
     (found,) = reader.rows(f"SELECT {place} AS is_usual", moment=which.behind.moment, **_named(run))
     if found["is_usual"]:
-        return [(while_it_ran, which), (at_other_times, replace(which, behind=None))]
-    return [(at_other_times, which)]
-
-
-def _keys(reader: Reader, run: Row, part: str, which: RunLines, limit: int) -> list[Row]:
-    bind = Bind(_named(run))
-    conditions = " AND ".join([part, *_conditions(which, bind)])
-    return reader.rows(_KEYS.format(conditions=conditions, limit=bind.add(limit)), **bind)
+        return [(_KEYS, while_it_ran, which), (_FEW_KEYS, at_other_times, replace(which, behind=None))]
+    return [(_FEW_KEYS, at_other_times, which)]
 
 
 def _named(run: Row) -> Row:

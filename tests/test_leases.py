@@ -49,3 +49,20 @@ def test_a_flow_that_somebody_has_locked_keeps_no_lease_of_others(store: Store) 
     time.sleep(1.5)
     with store.engine.connect() as connection:
         assert all(seconds > 15 - 2 for _, seconds in connection.execute(left))
+
+
+def test_leases_are_kept_while_somebody_has_locked_all_flows(store: Store) -> None:
+    """As dropping a partition may, for some seconds: they are renewed right after it, for they may be about to end."""
+    keys = sorted(store.register(FLOWS).values())
+    for key in keys:
+        assert store.leases.claim(key) is not None
+    time.sleep(0.3)
+    with store.engine.begin() as connection:
+        connection.execute(text("SELECT flow_key FROM archive.checkpoint FOR NO KEY UPDATE"))
+        time.sleep(2.2)
+    time.sleep(1.0)
+    with store.engine.connect() as connection:
+        left = connection.execute(
+            text("SELECT extract(epoch FROM lease_until - clock_timestamp()) FROM archive.checkpoint")
+        )
+        assert all(seconds > 15 - 1 for seconds in left.scalars())

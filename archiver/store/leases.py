@@ -20,7 +20,7 @@ from archiver.store.engine import translated
 
 SECONDS = 15
 RENEW = 5
-PATIENCE = 1  # for a flow's row that somebody has locked; it is tried again with the next renewal
+PATIENCE = 500  # milliseconds for a flow's row that somebody has locked; then the others have their turn
 WAIT = 0.5  # between two looks at a lease that another process holds
 
 
@@ -41,11 +41,20 @@ _CLAIM = text("""
         OR lease_until > clock_timestamp() + 2 * make_interval(secs => :seconds))
     RETURNING fence, nextval('archive.pass_pass_id_seq')
 """)
+# Those that nobody has locked.
+_RENEW_ALL = text("""
+    UPDATE archive.checkpoint c SET lease_until = clock_timestamp() + make_interval(secs => :seconds)
+    FROM (
+        SELECT flow_key FROM archive.checkpoint WHERE lease_owner = :owner
+            AND (flow_key, fence) IN (SELECT * FROM unnest(CAST(:keys AS int[]), CAST(:fences AS bigint[])))
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) free WHERE c.flow_key = free.flow_key RETURNING c.flow_key
+""")
 _RENEW = text("""
     UPDATE archive.checkpoint SET lease_until = clock_timestamp() + make_interval(secs => :seconds)
     WHERE flow_key = :flow_key AND fence = :fence AND lease_owner = :owner
 """)
-_PATIENTLY = text(f"SET LOCAL lock_timeout = '{PATIENCE}s'")
+_PATIENTLY = text(f"SET LOCAL lock_timeout = '{PATIENCE}ms'")
 _RELEASE = text("""
     UPDATE archive.checkpoint SET lease_until = NULL, lease_owner = NULL
     WHERE flow_key = :flow_key AND fence = :fence
@@ -98,19 +107,30 @@ class Leases:
             self._held.discard(lease)
 
     def _keep(self) -> None:
-        while not self._stop.wait(RENEW):
+        pause: float = RENEW
+        while not self._stop.wait(pause):
             with self._lock:
-                held = sorted(self._held, key=lambda lease: lease.flow_key)
-            bind = [
-                {"owner": self._owner, "seconds": SECONDS, "flow_key": lease.flow_key, "fence": lease.fence}
-                for lease in held
-            ]
-            for one in bind:
-                # Each by itself: who waits for one flow's row must not hold those of others.
-                # The fence decides: a lease that cannot be renewed only lets another process work.
-                with suppress(ArchiverError), translated(), self._engine.begin() as connection:
+                held = set(self._held)
+            pause = RENEW if self._renewed(held) else WAIT
+
+    def _renewed(self, held: set[Lease]) -> bool:
+        """Renew leases; answers whether all were. The fence decides: one that is not renewed only lets another process
+        work."""
+        bind: dict[str, object] = {"owner": self._owner, "seconds": SECONDS}
+        left = sorted(held, key=lambda lease: lease.flow_key)
+        many = {"keys": [one.flow_key for one in left], "fences": [one.fence for one in left]}
+        with suppress(ArchiverError), translated(), self._engine.begin() as connection:
+            free = set(connection.execute(_RENEW_ALL, bind | many).scalars())
+            left = [one for one in left if one.flow_key not in free]
+        locked = False
+        for one in left:  # each by itself: whoever waits for one flow's row must not hold those of others
+            try:
+                with translated(), self._engine.begin() as connection:
                     connection.execute(_PATIENTLY)
-                    connection.execute(_RENEW, one)
+                    connection.execute(_RENEW, bind | {"flow_key": one.flow_key, "fence": one.fence})
+            except ArchiverError:
+                locked = True
+        return not locked
 
     def close(self) -> None:
         """Renew no lease any more; those that are held run out by themselves."""

@@ -25,6 +25,7 @@ _FLOWS = f"""
         a.checked_at, a.walk IS NOT NULL AS is_walking, a.failures_in_a_row AS failures,
         coalesce(a.last_error, '') AS last_error, a.login_refused,
         (a.source ->> 'retention')::float8 / 1e6 AS retention,
+        coalesce((a.source ->> 'lateness')::float8, 0) / 1e6 AS lateness,
         (SELECT max(created) FROM archive.run r WHERE r.flow_key = a.flow_key) AS last_run_at,
         good.created AS last_good_at, failing.n AS failed_in_a_row, failing.since AS failed_since,
         newest.created AS failed_run_at, newest.run_id AS failed_run, newest.log_id AS failed_log_id,
@@ -152,12 +153,12 @@ def _facts(
     words = {name: row[name] or "" for name in ("failed_run", "sample")}
     counts = {name: row[name] or 0 for name in ("failed_lines", "lines", "failed_in_a_row")}
     retention = None if row["retention"] is None else timedelta(seconds=row["retention"])
+    lateness = max(flow.lateness, timedelta(seconds=row["lateness"]))  # as it was given, or had to be raised
     return FlowFacts(
-        **{**row, **words, **counts, "retention": retention},
+        **{**row, **words, **counts, "retention": retention, "lateness": lateness},
         name=flow.name,
         integrator=flow.integrator,
-        lateness=flow.lateness,
-        two_polls=_two_polls(flow, row),
+        two_polls=_two_polls(flow, row, lateness),
         usual_gap=usual,
         new_kinds=kinds,
         gaps=gone.get("gaps", 0),
@@ -166,9 +167,9 @@ def _facts(
     )
 
 
-def _two_polls(flow: Flow, row: Row) -> timedelta:
+def _two_polls(flow: Flow, row: Row, lateness: timedelta) -> timedelta:
     """How long two polls may take to come, from what is certain on."""
     if flow.cron is None:
         return 2 * (flow.every or timedelta(0))
     certain = row["covered_to"]
-    return twice(flow.cron, row["added_at"] if certain is None else certain + flow.lateness)
+    return twice(flow.cron, row["added_at"] if certain is None else certain + lateness)

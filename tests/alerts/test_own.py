@@ -189,6 +189,20 @@ def test_none_is_lost_to_a_kill_and_none_told_twice_by_two(tmp_path: Path, datab
 _LIVING = "SELECT count(*) FROM archive.daemon WHERE seen_at > (SELECT made_at FROM archive.alert_message LIMIT 1)"
 
 
+def test_a_flow_whose_logs_come_late_by_hours_is_not_behind_for_that(archive: Archive) -> None:
+    """Its frontier keeps the distance that was learnt."""
+    kinds = []
+    for learnt in (0, 6 * 3_600_000_000):
+        archive.sql(
+            "UPDATE archive.checkpoint SET frontier = now() - interval '6 h', checked_at = now(),"
+            f" source = jsonb_build_object('lateness', {learnt})"
+        )
+        with reading(archive.engine) as reader:
+            facts = Facts(now(reader), flow_facts(reader, {archive.key: FLOW}, {}))
+        kinds.append([one.kind for one in conditions(facts, Settings())])
+    assert kinds == [["lag"], []]
+
+
 def test_a_flow_that_is_polled_once_a_night_is_not_behind_by_day(archive: Archive) -> None:
     """Its cron says when the next polls come: one that has not come is waited for as long as any flow's."""
     nightly = replace(FLOW, every=None, cron=f"{datetime.now(UTC) - timedelta(hours=3):%M %H} * * *")

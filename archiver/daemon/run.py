@@ -105,7 +105,7 @@ class Daemon:
         self._reviver: threading.Thread | None = None
         self._surveyed = float("-inf")
         self._indexes = IndexBuilder(place.engine, lambda: place.config, self._stop.is_set)
-        self._upkeep = Upkeep(place.store, self._indexes.start)
+        self._upkeep = Upkeep(place.store, self._indexes.start, self._stop.is_set)
         self._reloader = Reloader(place.config, self._reconfigure, place.store.presence, hangups=hangups, stop=stop)
         self._scheduler = BackgroundScheduler(
             timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}

@@ -11,10 +11,15 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.execute("DROP INDEX archive.run_flow_key_filename_uuid_idx")
-    op.execute("CREATE INDEX run_flow_key_filename_uuid_idx ON archive.run (flow_key, filename_uuid text_pattern_ops)")
+    _put("filename_uuid text_pattern_ops")
 
 
 def downgrade() -> None:
+    _put("filename_uuid")
+
+
+def _put(column: str) -> None:
+    """Another index in its place: made before the old one goes, for from then on nobody can read runs."""
+    op.execute(f"CREATE INDEX run_other_idx ON archive.run (flow_key, {column})")
     op.execute("DROP INDEX archive.run_flow_key_filename_uuid_idx")
-    op.execute("CREATE INDEX run_flow_key_filename_uuid_idx ON archive.run (flow_key, filename_uuid)")
+    op.execute("ALTER INDEX archive.run_other_idx RENAME TO run_flow_key_filename_uuid_idx")

@@ -299,7 +299,7 @@ def test_the_job_migrates_as_the_owner_with_the_flows_of_the_daemon(tmp_path: Pa
     of_daemon = {one["path"] for one in daemon["items"]}
     mounted = {"database_url", "writer_password"} | of_daemon
     assert "database_url" not in of_daemon
-    assert volumes["config"]["configMap"] == {"name": "archiver"}
+    assert volumes["config"]["configMap"] == {"name": "archiver-migrate"}
     assert "env" not in container
     text = (DEPLOY / "kubernetes" / "config.yaml").read_text()
     folder = next(one["mountPath"] for one in container["volumeMounts"] if one["name"] == "secrets")

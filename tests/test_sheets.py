@@ -159,6 +159,23 @@ def test_of_a_line_that_is_listed_twice_the_later_one_holds(earlier: Row) -> Non
         assert sheet_of(some).hashes[99] == glanced(some).hashes[99] == last.src_hash
 
 
+def test_of_pages_whose_ids_come_as_text_the_later_one_holds() -> None:
+    """Also where the earlier one was only recognised, and another line of it is wanted."""
+    pages = [
+        dump_exact({"results": [line_log(number, 1, sku=sku) | {"id": str(number)} for number in numbers]}).encode()
+        for sku, numbers in (("old", (1, 2)), ("new", (1,)))
+    ]
+    earlier, later = read_page(pages[0], ()).glance(), read_page(pages[1], ())
+    assert earlier is not None
+    earlier.sheet.keep(pages[0], ())
+    sheet = Sheet()
+    sheet.add(earlier.sheet)
+    sheet.add(later.sheet)
+    sheet.read([1, 2])
+    assert {one: render(line_of(text))["sku"] for one, text in sheet.texts.items()} == {1: "new", 2: "old"}
+    assert line_of(sheet.texts[1]).src_hash == sheet.hashes[1]
+
+
 def test_what_a_line_has_is_not_taken_from_its_run() -> None:
     """An empty name of a run is one, and can be had back."""
     rows = [line_log(1, 1) | {"created": None, "original_filename_uuid": ""}, line_log(2, 1) | {"created": None}]

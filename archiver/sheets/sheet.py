@@ -61,7 +61,7 @@ class Sheet:
         for ids, body, rules in self.unread:
             if not unread.isdisjoint(ids):
                 rows = page_of(body, rules).rows
-                self.add(sheet_of([row for row in rows if type(row["id"]) is not int or row["id"] in unread]))
+                self.add(sheet_of([row for row in rows if int(row["id"]) in unread]))
 
     def settle(self, run_id: str, created: str) -> None:
         """Loose lines become lines of this run: what they lack is taken from it. Those without an id stay loose."""

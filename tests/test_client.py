@@ -125,6 +125,7 @@ def test_a_400_to_both_spellings_is_refused_in_the_servers_words(bench: Bench) -
     assert "no [31m such flow *** *** *** xxx" in str(caught.value)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 400
+    assert str(caught.value).endswith("; are both ids right?")
     server.handler = always(answer(200, PAGE))
     read(client)
     server.handler = always(answer(400))

@@ -61,7 +61,7 @@ def _downloads(turn: Turn) -> Iterator[tuple[Wanted, File | ArchiverError | None
     width = turn.source.connections
     with ThreadPoolExecutor(width, thread_name_prefix="download") as pool:
         for some in _due(turn, width):
-            turn.breathe()  # here, so that what was downloaded is always kept, however long it took
+            turn.breathe()  # here, so that what was downloaded is kept, however long it took
             fetches = [pool.submit(copy_context().run, download, one) for one in some]
             for one, fetch in zip(some, fetches, strict=True):
                 answer = fetch.result()

@@ -202,10 +202,10 @@ class Client:
             what = f"{path} answered {answer.status}, a redirect, which is not followed; check base_url"
             raise self._wire.unavailable(what, answer.status)
         said = server_words(answer.body, self._login.secrets())
+        what_to_do = "; are both ids right?" if query.get("page", 1) == 1 else ""
         raise RequestRefused(
             f"integrator {self._integrator.name} answered {answer.status} to {path} for flow {flow.name} "
-            f"(flow id {flow.flow_id}, project id {flow.project_id}): {said or 'no reason given'};"
-            " check the ids of the flow and of its project in the configuration"
+            f"(flow id {flow.flow_id}, project id {flow.project_id}): {said or 'no reason given'}{what_to_do}"
         )
 
     def _send(self, path: str, query: Query, cap: int, stop: threading.Event, meanwhile: Meanwhile) -> Response:

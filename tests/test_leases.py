@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import text
 
 from archiver.config import Flow
-from archiver.store import Store, connect, leases, migrate
+from archiver.store import Store, leases
 
 FLOWS = [Flow("prod", "p-1", "brand", f"f-{number}", f"flow-{number}") for number in range(3)]
 
 
-@pytest.fixture
-def store(database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+@pytest.fixture(autouse=True)
+def _often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "RENEW", 0.1)
-    engine = connect(database)
-    migrate(engine)
-    store = Store(engine, "test")
-    yield store
-    store.close()
 
 
 def test_a_flow_that_somebody_has_locked_keeps_no_lease_of_others(store: Store) -> None:

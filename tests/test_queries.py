@@ -148,6 +148,19 @@ def test_a_run_is_found_by_its_id_its_beginning_and_its_log_ids(engine: Engine) 
     assert found("run_2") == found("%") == found("99") == found("9" * 30) == found("²") == []
 
 
+def explained(part: str) -> tuple[list[str], type[queries.Reader]]:
+    """The lines of the plans of those statements that have this part, as a reader of this kind asks them."""
+    plans: list[str] = []
+
+    class Explaining(queries.Reader):
+        def rows(self, statement: str, **bind: object) -> list[queries.Row]:
+            if part in statement:
+                plans.extend(str(row["QUERY PLAN"]) for row in super().rows(f"EXPLAIN {statement}", **bind))
+            return super().rows(statement, **bind)
+
+    return plans, Explaining
+
+
 def test_runs_are_found_by_the_beginning_of_their_id_by_index(engine: Engine) -> None:
     """Those of all flows, and what a search for any word asks: no run of the archive is looked at for it."""
     with engine.begin() as connection:
@@ -161,17 +174,11 @@ def test_runs_are_found_by_the_beginning_of_their_id_by_index(engine: Engine) ->
         )
         connection.execute(text("UPDATE archive.run SET filename_uuid = 'odd%_\\id' WHERE log_id = 109"))
         connection.execute(text("ANALYZE archive.run"))
-    plans: list[str] = []
-
-    class Explaining(queries.Reader):
-        def rows(self, statement: str, **bind: object) -> list[queries.Row]:
-            if "LIKE" in statement:
-                plans.extend(str(row["QUERY PLAN"]) for row in super().rows(f"EXPLAIN {statement}", **bind))
-            return super().rows(statement, **bind)
+    plans, explaining = explained("LIKE")
 
     def found(word: str) -> list[int]:
         with queries.reading(engine) as reader:
-            reader.__class__ = Explaining
+            reader.__class__ = explaining
             return [row["log_id"] for row in queries.runs_named(reader, word, (1, 2))]
 
     assert found(md5(b"12")[:12]) == [112]
@@ -438,16 +445,9 @@ def test_lines_of_odd_times_are_looked_for_among_those_of_their_run(engine: Engi
         "started_at": datetime(2025, 3, 5, 15, tzinfo=UTC),
         "finished_at": datetime(2025, 3, 5, 21, tzinfo=UTC),
     }
-    plans: list[str] = []
-
-    class Explaining(queries.Reader):
-        def rows(self, statement: str, **bind: object) -> list[queries.Row]:
-            if "NOT (l.created" in statement:
-                plans.extend(str(row["QUERY PLAN"]) for row in super().rows(f"EXPLAIN {statement}", **bind))
-            return super().rows(statement, **bind)
-
+    plans, explaining = explained("NOT (l.created")
     with queries.reading(engine) as reader:
-        reader.__class__ = Explaining
+        reader.__class__ = explaining
         assert len(page_of_lines(reader, run, RunLines(), 4000).rows) == 4000
     assert [line for line in plans if "original_filename_uuid_idx" in line]
     assert not [line for line in plans if "created_idx" in line]

@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from sqlalchemy import text
 
 from archiver.daemon import upkeep
 from archiver.daemon.upkeep import Upkeep
-from archiver.store import Store, connect, migrate
-
-
-@pytest.fixture
-def store(database: str) -> Iterator[Store]:
-    engine = connect(database)
-    migrate(engine)
-    store = Store(engine, "test")
-    yield store
-    store.close()
+from archiver.store import Store
 
 
 def until(true: Callable[[], bool]) -> None:

@@ -177,7 +177,7 @@ def alike(draw: st.DrawFn) -> list[Row]:
 
 def lines_of(columns: Columns) -> list[Line]:
     """The lines in columns, the odd ones last."""
-    return [Line(*line) for block in columns.alike for line in zip(*block, strict=True)] + columns.odd
+    return [line for block in columns.alike for line in block.lines()] + columns.odd
 
 
 def are_same(some: Iterable[Line], others: Iterable[Line]) -> bool:
@@ -533,6 +533,6 @@ def test_a_float_that_jsonb_respells_is_odd_among_long_texts_too(value: float) -
         SUB_FLOW | {"id": n, "note": note} for n, note in enumerate([1.5, value, "x" * 300, "y", 2, 3.5])
     ]
     read = parse_columns(rows)
-    lines = {line.log_id: line for columns in read.alike for line in map(Line._make, zip(*columns, strict=True))}
+    lines = {line.log_id: line for block in read.alike for line in block.lines()}
     assert lines | {line.log_id: line for line in read.odd} == {row["id"]: parse_line(row) for row in rows}
     assert {line.log_id for line in read.odd} == {1, 2}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from datetime import datetime
 from hashlib import blake2b
 from itertools import compress
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from archiver.logs.columns import Column, Same, Spelled, columns_of, objects, spelled
 from archiver.logs.exact import LARGE, RAW, RESPELLED, holdable
 from archiver.logs.parse import FIELD_LENGTH, RANGES, TYPES, UUID_LENGTH, parse_line
 from archiver.logs.rows import ENDED_LINE, FIELDS, Line, Row
@@ -28,27 +29,36 @@ ODD = f'"{RAW}"'  # in the text of a `rest` that keeps what jsonb cannot hold
 
 _CANONICAL = re.compile(rf"(?:{CANONICAL.pattern}\n)+", re.ASCII)  # a time on each line
 _NONE = type(None)
-_SAME = frozenset({str, int, bool, _NONE})
+_EXACT = frozenset({str, int, bool, _NONE})  # what jsonb gives back as it is
 _SCALARS = frozenset({str, int, float, bool, _NONE})
 _PLACE = {name: place for place, name in enumerate(FIELDS)}
 _TIMES = frozenset({"created", "finished"})
 _ALWAYS = frozenset({"created", "original_filename_uuid"})  # null in one of these is odd
 _UUIDS = frozenset({"original_filename_uuid", "filename_uuid"})
 
-Column = Sequence[Any]
+Values = Sequence[Any]
 
 
-class Same(tuple[Any, ...]):
-    """A column that has one value in all rows, which need be looked at only once."""
+class Block(tuple[Values, ...]):
+    """Lines that are alike: the values of each field of `Line`, `fields` and `rest` in UTF-8."""
 
     __slots__ = ()
 
+    def lines(self) -> Iterator[Line]:
+        for *known, fields, rest in zip(*self, strict=True):
+            yield Line._make((*known, fields and fields.decode(), rest and rest.decode()))
+
+    def without(self, odd: Set[int]) -> Block:
+        """The others than those at these places."""
+        kept = [place not in odd for place in range(len(self[0]))]
+        return Block((Same if type(values) is Same else tuple)(compress(values, kept)) for values in self)
+
 
 class Columns(NamedTuple):
-    """Lines by the column: those that are alike as blocks, each with a column for each field of `Line`, and the odd
-    ones as lines. `names`: of the fields that they have beside the columns."""
+    """Lines by the column: those that are alike as blocks, and the odd ones as lines. `names`: of the fields that they
+    have beside the columns."""
 
-    alike: list[Sequence[Column]]
+    alike: list[Block]
     odd: list[Line]
     names: set[str]
 
@@ -82,15 +92,12 @@ def parse_columns(rows: Sequence[Row]) -> Columns:
     """Read line logs, each as `parse_line` reads it, and leave them as columns where that can be. Raises
     PageUnreadable where values are nested some hundreds deep."""
     names: set[str] = set()
-    found: list[Sequence[Column]] = []
+    found: list[Block] = []
     odd_places = set(range(len(rows)))
     for places in _alike(rows):
-        columns, odd = _read([rows[place] for place in places], names)
-        if odd:
-            plain = [place not in odd for place in range(len(places))]
-            columns = [(Same if type(column) is Same else tuple)(compress(column, plain)) for column in columns]
-        if columns and columns[0]:
-            found.append(columns)
+        block, odd = _read([rows[place] for place in places], names)
+        if len(odd) < len(places):
+            found.append(block.without(odd) if odd else block)
         odd_places.difference_update([place for number, place in enumerate(places) if number not in odd])
     lines = [parse_line(rows[place]) for place in sorted(odd_places)]
     return Columns(found, lines, names | field_names(lines))
@@ -119,39 +126,28 @@ def field_names(lines: Iterable[Line]) -> set[str]:
     return {name for name in names if len(name) <= LONGEST_NAME and name not in FIELDS}
 
 
-def _read(rows: Sequence[Row], names: set[str]) -> tuple[Sequence[Column], set[int]]:
-    """The columns of rows with the same keys in the same order, and the places of those that are odd: what the columns
-    have of them does not count."""
+def _read(rows: Sequence[Row], names: set[str]) -> tuple[Block, set[int]]:
+    """Rows with the same keys in the same order, and the places of those that are odd: what the block has of them does
+    not count."""
+    number = len(rows)
+    columns = columns_of(rows)
     try:
-        sources = [orjson.dumps(row, None, orjson.OPT_SORT_KEYS) for row in rows]
+        texts = {name: spelled(columns[name]) for name in sorted(columns)}
+        sources = objects(texts, number)
     except TypeError:
-        return [], set(range(len(rows)))
+        return Block(), set(range(number))
     odd = _with_nul(sources)
-    columns = _columns(rows)
     beside = [name for name in columns if name not in _PLACE]
     fields = [name for name in beside if _is_field(columns[name], odd)]
-    rest = [name for name in beside if name not in fields]
-    known, form = _known(columns, len(rows), odd)
-    packed = (_packed(fields, columns, len(rows), None), _packed(rest, columns, len(rows), orjson.OPT_SORT_KEYS))
-    if any(not _SAME.issuperset(map(type, columns[name])) for name in rest):
-        odd.update(place for place, text in enumerate(packed[1]) if RESPELLED.search(text))
-    if len(odd) < len(rows):
+    rest = sorted(set(beside).difference(fields))
+    known, form = _known(columns, number, odd)
+    packed = [_packed(some, texts, number) for some in (fields, rest)]
+    if any(not columns[name].types <= _EXACT for name in rest):
+        odd.update(place for place, text in enumerate(packed[1]) if RESPELLED.search(text.decode()))
+    if len(odd) < number:
         names.update(name for name in fields if len(name) <= LONGEST_NAME)
-        names.update(name for name in rest if len(name) <= LONGEST_NAME and str in map(type, columns[name]))
-    return [*known, form, hashes_of(sources), *packed], odd
-
-
-def _columns(rows: Sequence[Row]) -> dict[str, Column]:
-    """What rows with the same keys in the same order have, by name."""
-    columns: dict[str, Column] = {}
-    for name, column in zip(rows[0], zip(*[row.values() for row in rows], strict=True), strict=True):
-        first = column[0]
-        # 1 is True and 1.0, 0.0 is -0.0, and what is in a list may be as well: only a text is equal to itself alone.
-        is_same = first == column[-1] and column.count(first) == len(column) and type(first) in _SAME
-        if is_same and type(first) is not str:
-            is_same = len(set(map(type, column))) == 1
-        columns[name] = Same(column) if is_same else column
-    return columns
+        names.update(name for name in rest if len(name) <= LONGEST_NAME and str in columns[name].types)
+    return Block((*known, form, hashes_of(sources), *packed)), odd
 
 
 def _with_nul(sources: Sequence[bytes]) -> set[int]:
@@ -166,84 +162,91 @@ def hashes_of(sources: Sequence[bytes]) -> Sequence[int]:
     return struct.unpack(f">{len(sources)}q", b"".join([blake2b(source, digest_size=8).digest() for source in sources]))
 
 
-def _packed(names: Sequence[str], columns: Mapping[str, Column], number: int, option: int | None) -> Column:
+def _packed(names: Sequence[str], texts: Mapping[str, Spelled], number: int) -> Values:
     """The JSON text of these fields of each row."""
-    if not names:
-        return Same((None,) * number)
-    rows = [dict(zip(names, row, strict=False)) for row in zip(*(columns[name] for name in names), strict=True)]
-    return [orjson.dumps(row, None, option).decode() for row in rows]
+    return objects({name: texts[name] for name in names}, number) if names else Same((None,) * number)
 
 
 def _is_field(column: Column, odd: set[int]) -> bool:
     """Whether the values of a column go into `fields`; where only most of them do, the others are odd."""
-    types = {type(column[0])} if type(column) is Same else set(map(type, column))
-    if types <= _SCALARS:
-        texts = column if types == {str} else [value for value in column if type(value) is str] if str in types else ()
-        if max(map(len, texts), default=0) <= FIELD_LENGTH:
-            if float in types:
-                _floats(column, odd)
-            return True
-    short = [type(value) in _SCALARS and (type(value) is not str or len(value) <= FIELD_LENGTH) for value in column]
-    is_field = sum(short) * 2 > len(column)
-    odd.update(place for place, one in enumerate(short) if one is not is_field)
+    values, types = column
+    is_field = types <= _SCALARS and _longest(column) <= FIELD_LENGTH
+    if not is_field:
+        short = [type(value) in _SCALARS and (type(value) is not str or len(value) <= FIELD_LENGTH) for value in values]
+        is_field = sum(short) * 2 > len(values)
+        odd.update(place for place, one in enumerate(short) if one is not is_field)
     if is_field and float in types:
         _floats(column, odd)
     return is_field
 
 
+def _longest(column: Column) -> int:
+    """Characters of the longest text of a column."""
+    values, types = column
+    if str not in types:
+        return 0
+    if type(values) is Same:
+        return len(values[0])
+    return max(map(len, values if len(types) == 1 else [value for value in values if type(value) is str]))
+
+
 def _floats(column: Column, odd: set[int]) -> None:
     """Floats that jsonb gives back as they are stay."""
-    floats = column if set(map(type, column)) == {float} else [value for value in column if type(value) is float]
+    values, types = column
+    floats = values if len(types) == 1 else [value for value in values if type(value) is float]
     if 0.0 in floats or not (min(floats) > -LARGE and max(floats) < LARGE):
-        odd.update(place for place, value in enumerate(column) if type(value) is float and not holdable(value))
+        odd.update(place for place, value in enumerate(values) if type(value) is float and not holdable(value))
 
 
-def _known(columns: Mapping[str, Column], number: int, odd: set[int]) -> tuple[list[Column], Column]:
+def _known(columns: Mapping[str, Column], number: int, odd: set[int]) -> tuple[list[Values], Values]:
     """The columns `log_id` to `row_num`, and `form`."""
-    known: list[Column] = []
+    known: list[Values] = []
     form = sum(1 << place for place, name in enumerate(FIELDS) if name not in columns)
     nothing = Same((None,) * number)
-    forms: Column = Same((form,) * number)
+    forms: Values = Same((form,) * number)
     for name, want in zip(FIELDS, TYPES, strict=True):
         column = columns.get(name)
         if column is None:
             known.append(nothing)
             continue
-        is_same, strange = type(column) is Same, set[int]()
-        seen = _seen(name, want, column[:1] if is_same else column, strange)
+        is_same, strange = type(column.values) is Same, set[int]()
+        first = column.values[:1]
+        seen = _seen(name, want, Column(first, column.types) if is_same else column, strange)
         if name == "triggered_by":
             seen, told = _who(seen, form, strange)
             forms = Same([*told] * number) if is_same else told
-        known.append(Same([*seen] * number) if is_same else seen)
+        if is_same:
+            seen = column.values if seen is first else Same([*seen] * number)
+        known.append(seen)
         if strange:
             odd.update(range(number) if is_same else strange)
     return known, forms
 
 
-def _seen(name: str, want: type, column: Column, odd: set[int]) -> Column:
+def _seen(name: str, want: type, column: Column, odd: set[int]) -> Values:
     """A known column, looked at."""
-    types = set(map(type, column))
+    values, types = column
     if not types <= {want, _NONE} or (name in _ALWAYS and _NONE in types):
         allowed = {want} if name in _ALWAYS else {want, _NONE}
-        odd.update(place for place, value in enumerate(column) if type(value) not in allowed)
-        column = [value if type(value) in allowed else None for value in column]
+        odd.update(place for place, value in enumerate(values) if type(value) not in allowed)
+        values = [value if type(value) in allowed else None for value in values]
     if name in RANGES:
         if types != {_NONE}:
-            _ranged(column, *RANGES[name], odd)
+            _ranged(values, *RANGES[name], odd)
     elif name in _TIMES:
-        _timed(column, odd)
-    elif name in _UUIDS and any(map(UUID_LENGTH.__lt__, map(len, filter(None, column)))):
-        odd.update(place for place, value in enumerate(column) if value is not None and len(value) > UUID_LENGTH)
-    return column
+        _timed(values, odd)
+    elif name in _UUIDS and any(map(UUID_LENGTH.__lt__, map(len, filter(None, values)))):
+        odd.update(place for place, value in enumerate(values) if value is not None and len(value) > UUID_LENGTH)
+    return values
 
 
-def _ranged(column: Column, low: int, high: int, odd: set[int]) -> None:
+def _ranged(column: Values, low: int, high: int, odd: set[int]) -> None:
     numbers = column if None not in column else [value for value in column if value is not None]
     if min(numbers, default=low) < low or max(numbers, default=high) > high:
         odd.update(place for place, value in enumerate(column) if value is not None and not low <= value <= high)
 
 
-def _timed(column: Column, odd: set[int]) -> None:
+def _timed(column: Values, odd: set[int]) -> None:
     """Times that are canonical and exist stay as they are."""
     if None in column or not _all_canonical(column):
         odd.update(place for place, value in enumerate(column) if value is not None and not _all_canonical([value]))
@@ -257,7 +260,7 @@ def _all_canonical(column: Sequence[str]) -> bool:
         return False
 
 
-def _who(column: Column, form: int, odd: set[int]) -> tuple[Column, Column]:
+def _who(column: Values, form: int, odd: set[int]) -> tuple[Values, Values]:
     """`triggered_by` without the line feed that it may end with, and the `form` that tells of it."""
     bare: dict[str | None, str | None] = {}
     forms: dict[str | None, int] = {}

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from itertools import repeat
 from typing import Any
 
+import orjson
+
 from archiver.logs import Line
-from archiver.logs.alike import Same
+from archiver.logs.columns import Same, woven
 from archiver.logs.parse import TYPES
 
 NULL = rb"\N"
@@ -29,19 +30,10 @@ def text_of(row: Iterable[Any]) -> bytes:
 
 def texts_of(columns: Sequence[Sequence[Any]]) -> list[bytes]:
     """Rows that are given by the column, each column of one type, or null."""
-    number = len(columns[0])
-    parts: list[Iterable[bytes]] = []
-    same = b""  # neighbours that are the same in all rows
+    parts: list[Sequence[bytes] | bytes] = []
     for place, column in enumerate(columns):
-        same += b"\t" if place else b""
-        if type(column) is Same:
-            same += _value(column[0])
-        else:
-            parts.append(repeat(same, number))
-            parts.append(_values(column))
-            same = b""
-    parts.append(repeat(same, number))
-    return [b"".join(row) for row in zip(*parts, strict=True)]
+        parts += (b"\t" if place else b"", _value(column[0]) if type(column) is Same else _values(column))
+    return woven(parts, len(columns[0]))
 
 
 def line_of(text: bytes) -> Line:
@@ -52,22 +44,26 @@ def line_of(text: bytes) -> Line:
 
 
 def _value(value: Any) -> bytes:
+    """A text, an integer, a boolean, null, or JSON in UTF-8."""
     if value is None:
         return NULL
     if isinstance(value, str):
         return _SPECIAL.sub(lambda match: _ESCAPES[match[0]], value.encode())
+    if isinstance(value, bytes):  # of what is special here, JSON has backslashes alone as they are
+        return value.replace(b"\\", rb"\\")
     if isinstance(value, bool):
         return b"t" if value else b"f"
     return b"%d" % value
 
 
-def _values(column: Sequence[Any]) -> list[bytes]:
+def _values(column: Sequence[Any]) -> Sequence[bytes]:
     """Each value of a column; all at once where no null and no line feed is among them."""
-    try:
-        joined = "\n".join(column).encode()
-    except TypeError:  # not texts, or not all of them
-        return [b"%d" % value for value in column] if set(map(type, column)) == {int} else [*map(_value, column)]
-    if joined.count(b"\n") >= len(column):
+    types = set(map(type, column))
+    if types == {int}:
+        return orjson.dumps(column)[1:-1].split(b",")
+    if types == {bytes} and b"\\" not in b"".join(column):
+        return column
+    if types != {str} or (joined := "\n".join(column).encode()).count(b"\n") >= len(column):
         return [*map(_value, column)]
     for plain, escape in _ESCAPES.items():
         if plain != b"\n":

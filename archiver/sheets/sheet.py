@@ -108,11 +108,11 @@ def sheet_of(rows: Sequence[Row]) -> Sheet:
     """Lines as the Integrator lists them, read."""
     read = parse_columns(rows)
     sheet = Sheet(names=read.names)
-    for columns in read.alike:
-        if any(None in columns[place] for place in _NEEDED):
-            sheet.add_lines(map(Line._make, zip(*columns, strict=True)))
+    for block in read.alike:
+        if any(None in block[place] for place in _NEEDED):
+            sheet.add_lines(block.lines())
         else:
-            sheet.add_columns(columns)
+            sheet.add_columns(block)
     sheet.add_lines(read.odd)
     if len(sheet.hashes) + len(sheet.loose) < len(rows):  # a line is listed twice: what comes later holds
         return sheet_of_lines(map(parse_line, rows))

@@ -46,7 +46,7 @@ pure: $(VENV)/.dev
 	@ARCHIVER_SEEDS=2 ARCHIVER_EXAMPLES=0.1 $(BIN)/pytest -q -n 2 --hypothesis-seed 0 --cov-branch \
 	    $(PURE:%=--cov archiver.%) --cov-report term-missing:skip-covered --cov-fail-under 100 \
 	    tests/test_logs.py tests/test_window.py tests/test_detail.py tests/test_detail_documents.py \
-	    tests/test_messages.py tests/test_redact.py tests/test_sheets.py
+	    tests/test_messages.py tests/test_redact.py tests/test_sheets.py tests/test_columns.py
 
 check: lint types contracts pure
 

@@ -56,11 +56,21 @@ def test_rows_are_woven_of_what_is_the_same_and_of_columns() -> None:
 @pytest.mark.parametrize("levels", [252, 253, 254, 255])
 def test_what_orjson_does_not_write_of_a_row_is_not_taken_from_its_columns(levels: int) -> None:
     """It writes 254 levels, of which the row is one; beyond them the hash is of ASCII JSON."""
-    row: Row = {"id": 1, "x": "ş"}
+    row: Row = {"id": 1, "x": "ş", "y": "ş"}
     for _ in range(levels):
-        row["x"] = [row["x"]]
-    read = parse_columns([row] * 5)
-    assert [line for block in read.alike for line in block.lines()] + read.odd == [parse_line(row)] * 5
+        row |= {"x": [row["x"]], "y": {"z": row["y"]}}
+    assert lines_of([row] * 5) == [parse_line(row)] * 5
+
+
+def test_a_long_text_that_looks_like_a_number_leaves_the_others_in_their_order() -> None:
+    row: Row = {"id": 1, "created": "2026-11-27T10:00:00+00:00", "b": "x" * 300 + ":1e5", "a": "y" * 300}
+    row["original_filename_uuid"] = "run-1"
+    assert lines_of([row] * 5) == [parse_line(row)] * 5
+
+
+def lines_of(rows: list[Row]) -> list[Line]:
+    read = parse_columns(rows)
+    return [line for block in read.alike for line in block.lines()] + read.odd
 
 
 def test_json_goes_into_a_row_for_copy_as_text_does() -> None:

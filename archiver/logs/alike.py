@@ -12,11 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from datetime import datetime
 from hashlib import blake2b
 from itertools import compress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import orjson
 
-from archiver.logs.columns import Column, Same, Spelled, columns_of, objects, spelled
+from archiver.logs.columns import EXACT, Column, Same, Spelled, Values, columns_of, objects, spelled
 from archiver.logs.exact import LARGE, RAW, RESPELLED, holdable
 from archiver.logs.parse import FIELD_LENGTH, RANGES, TYPES, UUID_LENGTH, parse_line
 from archiver.logs.rows import ENDED_LINE, FIELDS, Line, Row
@@ -29,14 +29,11 @@ ODD = f'"{RAW}"'  # in the text of a `rest` that keeps what jsonb cannot hold
 
 _CANONICAL = re.compile(rf"(?:{CANONICAL.pattern}\n)+", re.ASCII)  # a time on each line
 _NONE = type(None)
-_EXACT = frozenset({str, int, bool, _NONE})  # what jsonb gives back as it is
 _SCALARS = frozenset({str, int, float, bool, _NONE})
 _PLACE = {name: place for place, name in enumerate(FIELDS)}
 _TIMES = frozenset({"created", "finished"})
 _ALWAYS = frozenset({"created", "original_filename_uuid"})  # null in one of these is odd
 _UUIDS = frozenset({"original_filename_uuid", "filename_uuid"})
-
-Values = Sequence[Any]
 
 
 class Block(tuple[Values, ...]):
@@ -142,7 +139,7 @@ def _read(rows: Sequence[Row], names: set[str]) -> tuple[Block, set[int]]:
     rest = sorted(set(beside).difference(fields))
     known, form = _known(columns, number, odd)
     packed = [_packed(some, texts, number) for some in (fields, rest)]
-    if any(not columns[name].types <= _EXACT for name in rest):
+    if any(not columns[name].types <= EXACT for name in rest):
         odd.update(place for place, text in enumerate(packed[1]) if RESPELLED.search(text.decode()))
     if len(odd) < number:
         names.update(name for name in fields if len(name) <= LONGEST_NAME)
@@ -210,14 +207,11 @@ def _known(columns: Mapping[str, Column], number: int, odd: set[int]) -> tuple[l
             known.append(nothing)
             continue
         is_same, strange = type(column.values) is Same, set[int]()
-        first = column.values[:1]
-        seen = _seen(name, want, Column(first, column.types) if is_same else column, strange)
+        seen = _seen(name, want, Column(column.values[:1], column.types) if is_same else column, strange)
         if name == "triggered_by":
             seen, told = _who(seen, form, strange)
             forms = Same([*told] * number) if is_same else told
-        if is_same:
-            seen = column.values if seen is first else Same([*seen] * number)
-        known.append(seen)
+        known.append(Same([*seen] * number) if is_same else seen)
         if strange:
             odd.update(range(number) if is_same else strange)
     return known, forms
@@ -240,33 +234,33 @@ def _seen(name: str, want: type, column: Column, odd: set[int]) -> Values:
     return values
 
 
-def _ranged(column: Values, low: int, high: int, odd: set[int]) -> None:
-    numbers = column if None not in column else [value for value in column if value is not None]
+def _ranged(values: Values, low: int, high: int, odd: set[int]) -> None:
+    numbers = values if None not in values else [value for value in values if value is not None]
     if min(numbers, default=low) < low or max(numbers, default=high) > high:
-        odd.update(place for place, value in enumerate(column) if value is not None and not low <= value <= high)
+        odd.update(place for place, value in enumerate(values) if value is not None and not low <= value <= high)
 
 
-def _timed(column: Values, odd: set[int]) -> None:
+def _timed(values: Values, odd: set[int]) -> None:
     """Times that are canonical and exist stay as they are."""
-    if None in column or not _all_canonical(column):
-        odd.update(place for place, value in enumerate(column) if value is not None and not _all_canonical([value]))
+    if None in values or not _all_canonical(values):
+        odd.update(place for place, value in enumerate(values) if value is not None and not _all_canonical([value]))
 
 
-def _all_canonical(column: Sequence[str]) -> bool:
+def _all_canonical(values: Sequence[str]) -> bool:
     """Whether these times are spelled as the archive keeps them, and exist."""
     try:
-        return _CANONICAL.fullmatch("\n".join(column) + "\n") is not None and all(map(datetime.fromisoformat, column))
+        return _CANONICAL.fullmatch("\n".join(values) + "\n") is not None and all(map(datetime.fromisoformat, values))
     except ValueError:
         return False
 
 
-def _who(column: Values, form: int, odd: set[int]) -> tuple[Values, Values]:
+def _who(values: Values, form: int, odd: set[int]) -> tuple[Values, Values]:
     """`triggered_by` without the line feed that it may end with, and the `form` that tells of it."""
     bare: dict[str | None, str | None] = {}
     forms: dict[str | None, int] = {}
-    for who in set(column):
+    for who in set(values):
         bare[who] = None if who is None else who.rstrip("\r\n")
         forms[who] = form if who == bare[who] else form | ENDED_LINE
         if who is not None and who not in (bare[who], f"{bare[who]}\n"):
-            odd.update(place for place, value in enumerate(column) if value == who)
-    return [bare[who] for who in column], [forms[who] for who in column]
+            odd.update(place for place, value in enumerate(values) if value == who)
+    return [bare[who] for who in values], [forms[who] for who in values]

@@ -10,7 +10,11 @@ import orjson
 
 from archiver.logs.rows import Row
 
-_SAME = frozenset({str, int, bool, type(None)})
+EXACT = frozenset({str, int, bool, type(None)})  # what jsonb gives back as it is; of them, equal ones are the same
+
+_COMMALESS = frozenset({int, float, bool, type(None)})
+
+Values = Sequence[Any]
 
 
 class Same(tuple[Any, ...]):
@@ -22,13 +26,13 @@ class Same(tuple[Any, ...]):
 class Column(NamedTuple):
     """What rows have under one name, and of which types that is."""
 
-    values: Sequence[Any]
+    values: Values
     types: Set[type]
 
 
 class Spelled(NamedTuple):
-    """A column's values as JSON, or the one that all rows have. `quote`: of texts that are left without their quotes,
-    since nothing in them is escaped."""
+    """A column's values as JSON, or the one that all rows have. `quote`: what stands on both sides of each; of texts
+    in which nothing is escaped, which are the same outside of JSON."""
 
     texts: Sequence[bytes] | bytes
     quote: bytes = b""
@@ -40,18 +44,21 @@ def columns_of(rows: Sequence[Row]) -> dict[str, Column]:
     for name, values in zip(rows[0], zip(*[row.values() for row in rows], strict=True), strict=True):
         first = values[0]
         # 1 is True and 1.0, 0.0 is -0.0, and what is in a list may be as well: only a text is equal to itself alone.
-        is_same = type(first) in _SAME and first == values[-1] and values.count(first) == len(values)
+        is_same = type(first) in EXACT and first == values[-1] and values.count(first) == len(values)
         types = {str} if is_same and type(first) is str else set(map(type, values))
         columns[name] = Column(Same(values) if is_same and len(types) == 1 else values, types)
     return columns
 
 
 def spelled(column: Column) -> Spelled:
-    """A column's values as JSON, objects with sorted keys. Raises TypeError where orjson cannot write one of them."""
+    """A column's values as JSON, objects with sorted keys. Raises TypeError where orjson cannot write one of them.
+
+    What orjson returns keeps some 4 kB, however short it is; a part of it does not.
+    """
     values, types = column
     if type(values) is Same:
-        return Spelled(orjson.dumps(values[0]))
-    if types <= {int, float, bool}:
+        return Spelled(orjson.dumps(values[:1])[1:-1])
+    if types <= _COMMALESS:
         return Spelled(orjson.dumps(values)[1:-1].split(b","))
     if types == {str} and b"\\" not in (joined := orjson.dumps(values)):
         return Spelled(joined[2:-2].split(b'","'), b'"')
@@ -70,12 +77,12 @@ def objects(fields: Mapping[str, Spelled], number: int) -> list[bytes]:
 def woven(parts: Iterable[Sequence[bytes] | bytes], number: int) -> list[bytes]:
     """So many rows, each with what `parts` has of it in turn: texts that are in all rows, and columns of texts."""
     threads: list[Iterable[bytes]] = []
-    same = b""  # neighbours that are the same in all rows
+    same: list[bytes] = []  # neighbours that are the same in all rows
     for part in parts:
         if isinstance(part, bytes):
-            same += part
+            same.append(part)
         else:
-            threads += (repeat(same, number), part)
-            same = b""
-    threads.append(repeat(same, number))
+            threads += (repeat(b"".join(same), number), part)
+            same = []
+    threads.append(repeat(b"".join(same), number))
     return [*map(b"".join, zip(*threads, strict=True))]

@@ -84,7 +84,7 @@ def pack(others: Row) -> str | None:
             return text
     held = {name: value for name, value in others.items() if name != RAW and holdable(name) and holdable(value)}
     raw = {name: value for name, value in others.items() if name not in held}
-    return orjson.dumps(held | {RAW: dump_exact(raw)} if raw else held).decode()
+    return orjson.dumps(held | {RAW: dump_exact(raw)} if raw else held, option=orjson.OPT_SORT_KEYS).decode()
 
 
 def unpack(text: str | None) -> Row:

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from archiver.logs import Line
-from archiver.logs.columns import Same, woven
+from archiver.logs.columns import Same, Values, woven
 from archiver.logs.parse import TYPES
 
 NULL = rb"\N"
@@ -28,8 +28,8 @@ def text_of(row: Iterable[Any]) -> bytes:
     return b"\t".join(map(_value, row))
 
 
-def texts_of(columns: Sequence[Sequence[Any]]) -> list[bytes]:
-    """Rows that are given by the column, each column of one type, or null."""
+def texts_of(columns: Sequence[Values]) -> list[bytes]:
+    """Rows that are given by the column, each column of one type, or null; JSON as text or in UTF-8."""
     parts: list[Sequence[bytes] | bytes] = []
     for place, column in enumerate(columns):
         parts += (b"\t" if place else b"", _value(column[0]) if type(column) is Same else _values(column))
@@ -56,8 +56,8 @@ def _value(value: Any) -> bytes:
     return b"%d" % value
 
 
-def _values(column: Sequence[Any]) -> Sequence[bytes]:
-    """Each value of a column; all at once where no null and no line feed is among them."""
+def _values(column: Values) -> Sequence[bytes]:
+    """Each value of a column; all at once where it has one type, and texts no line feed."""
     types = set(map(type, column))
     if types == {int}:
         return orjson.dumps(column)[1:-1].split(b",")

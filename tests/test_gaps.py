@@ -76,6 +76,8 @@ def test_all_that_is_missing_is_listed_by_name_until_somebody_accepts_it(
 
     table = said("gaps", status=1)
     assert all(row["gap_id"] in table for row in rows)
+    missing = sum(row["is_open"] for row in rows if row["flow_name"] == "price")
+    assert table.endswith(f"{missing} things missing; 1 flow whose last poll failed\n")
     one = next(row for row in rows if row["kind"] == "lost_run")
     assert said("gaps", "ack", one["gap_id"], "--reason", "deleted by hand", "--by", "ayse") == "1 thing accepted\n"
     accepted = next(row for row in listed(status=1) if row["gap_id"] == one["gap_id"])
@@ -98,6 +100,21 @@ def test_all_that_is_missing_is_listed_by_name_until_somebody_accepts_it(
         connection.execute("UPDATE archive.checkpoint SET checked_at = now() + interval '1 s' WHERE flow_key = 2")
         connection.execute("UPDATE archive.finding SET cleared_at = NULL WHERE log_id = 8")
     assert {row["kind"] for row in listed(status=1) if row["is_open"]} == {"uncertified", "lost"}
+
+
+def test_a_poll_that_failed_is_nothing_that_is_missing_from_the_archive(
+    filled: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It counts in `status` and `gaps`, and is told as what it is; `verify --self` asks no Integrator."""
+    assert cli.main(["gaps", "ack", "--all", "--flow", "price", "--reason", "known"]) == 0
+    with psycopg.connect(filled, autocommit=True) as connection:
+        connection.execute("UPDATE archive.checkpoint SET failures_in_a_row = 1 WHERE flow_key = 2")
+    capsys.readouterr()
+    assert cli.main(["gaps", "--flow", "stock"]) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert "failed once: could not be read for certain" in said
+    assert said.endswith("1 flow whose last poll failed")
+    assert cli.main(["verify", "--self", "--flow", "stock"]) == 0, capsys.readouterr()
 
 
 @pytest.mark.parametrize(

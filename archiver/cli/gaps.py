@@ -99,8 +99,12 @@ def _print(rows: Sequence[Row]) -> None:
             for row in rows
         ],
     )
-    open_ones = sum(row["is_open"] for row in rows)
-    output.say(f"{many(open_ones, 'thing')} missing" if open_ones else "all of it is accepted or explained")
+    open_ones = [row["kind"] for row in rows if row["is_open"]]
+    failing = open_ones.count("uncertified")
+    missing = len(open_ones) - failing
+    said = [f"{many(missing, 'thing')} missing"] if missing else []
+    said += [f"{many(failing, 'flow')} whose last poll failed"] if failing else []
+    output.say("; ".join(said) or "all of it is accepted or explained")
 
 
 @gaps.command(epilog=examples("archiver gaps ack 3f0c9a1e77 --reason 'the source was down, see INC-12'"))

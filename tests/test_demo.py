@@ -382,3 +382,24 @@ def test_a_folder_that_was_used_before_goes_on_with_its_world_and_a_signal_is_to
     monkeypatch.setattr(daemon, "sync", sync)
     assert cli.main(["demo", "--once", "--days", "30", "--dir", str(tmp_path)]) == 128 + signal.SIGTERM
     assert "Archiving 3 days of its history" in capsys.readouterr().out
+
+
+def test_a_second_demo_leaves_the_folder_of_a_living_one_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its Integrator would take the place of the first one's, and be gone a moment later."""
+    folder, during = tmp_path / "demo", []
+    command = ["demo", "--once", "--days", "1", "--dir", str(folder)]
+
+    def sync(_: object, __: object, **___: object) -> list[object]:
+        before = (folder / "config.yaml").read_bytes()
+        during.append((cli.main(command), (folder / "config.yaml").read_bytes() == before))
+        os.kill(os.getpid(), signal.SIGTERM)
+        return []
+
+    monkeypatch.setattr(daemon, "opened", lambda _: nullcontext())
+    monkeypatch.setattr(daemon, "sync", sync)
+    for attempt in (1, 2):
+        assert cli.main(command) == 128 + signal.SIGTERM
+        assert during == [(2, True)] * attempt, "and the folder is free again where the first one has ended"
+    assert f"a demo is already at work in {folder}: end it first" in capsys.readouterr().err

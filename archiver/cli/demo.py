@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shlex
@@ -19,7 +20,7 @@ import typer
 
 from archiver.amounts import many
 from archiver.cli import output
-from archiver.cli.call import call_of
+from archiver.cli.call import WrongCall, call_of
 from archiver.cli.operate import print_reports, progress_shown, stoppable
 from archiver.cli.options import OPERATE, examples
 from archiver.cli.output import Column
@@ -55,6 +56,7 @@ def demo(
     """See it work: a make-believe Integrator of a fashion brand, archived into an embedded Postgres.
 
     Needs nothing: no Integrator, no Postgres, no credentials. What it archives stays in ./archiver-demo.
+    Several at once need a --dir each.
     """
     from archiver import daemon
     from archiver.cli.log import configure_logging, no_logging
@@ -62,7 +64,7 @@ def demo(
 
     call = call_of(context)
     no_logging()
-    with _world(folder, call.now - timedelta(days=days)) as (config, start):
+    with _alone(folder), _world(folder, call.now - timedelta(days=days)) as (config, start):
         history = many(max(1, round((call.now - start) / timedelta(days=1))), "day")
         output.say(f"A make-believe Integrator is up. Archiving {history} of its history into {folder}/ …")
         began = time.monotonic()
@@ -83,6 +85,24 @@ def demo(
 
 
 @contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """The folder's only demo: a second one would put its own Integrator's address in the configuration, and a daemon at
+    work takes that over. Raises WrongCall where one lives; the kernel forgets those who die."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise WrongCall(
+                f"a demo is already at work in {folder}: end it first, or give another folder with --dir"
+            ) from None
+        try:
+            yield
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)  # a child forked a moment ago may hold a copy
+
+
+@contextmanager
 def _world(folder: Path, start: datetime) -> Iterator[tuple[Config, datetime]]:
     """The Integrator, a configuration that names it, and when its history begins: at `start`, but a folder that was
     used before goes on with its world."""
@@ -92,7 +112,6 @@ def _world(folder: Path, start: datetime) -> Iterator[tuple[Config, datetime]]:
     from archiver.demo.server import serve
     from archiver.demo.world import World
 
-    folder.mkdir(parents=True, exist_ok=True)
     memory = folder / "world.json"
     if not memory.exists():
         memory.write_text(json.dumps({"start": start.isoformat()}), encoding="utf-8")

@@ -185,6 +185,25 @@ def test_runs_are_chosen_by_flow_result_and_time(archiver: Archiver) -> None:
     assert chosen("--since", day, "--until", day) == [102]
 
 
+@pytest.mark.parametrize("command", [("runs",), ("search", "sku=S1"), ("history", "sku=S1"), ("export", "--to", "x")])
+@pytest.mark.parametrize(
+    ("since", "until"), [("1d", "7d"), ("today", "yesterday"), ("2025-03-02", "2025-03-01T12:00"), ("2030-01-01", "1d")]
+)
+def test_a_period_that_ends_before_it_begins_is_a_slip_and_no_empty_answer(
+    archiver: Archiver, command: tuple[str, ...], since: str, until: str
+) -> None:
+    said = archiver(*command, "--since", since, "--until", until)
+    assert (said.status, said.out) == (2, "")
+    assert f"--since {since} lies after --until {until}" in said.err
+    assert archiver("runs", "--since", until, "--until", since).status == 0
+
+
+def test_an_empty_period_is_no_slip(archiver: Archiver) -> None:
+    moment = "2025-03-01T12:00"
+    said = archiver("runs", "--since", moment, "--until", moment, "--json")
+    assert (said.status, said.json) == (0, [])
+
+
 def test_show_as_json_is_the_run_with_all_that_belongs_to_it(archiver: Archiver, filled: str) -> None:
     said = archiver("show", FAILED, "--json")
     assert said.status == 0

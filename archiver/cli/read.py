@@ -34,14 +34,16 @@ Until = Annotated[
 
 
 def span_of(since: str, until: str, now: datetime) -> tuple[datetime | None, datetime | None]:
-    """The moments that --since and --until mean."""
+    """The moments that --since and --until mean. Raises WrongCall where they are the wrong way round."""
     try:
-        return (
-            words.moment(since, now) if since else None,
-            words.moment(until, now, end=True) if until else None,
-        )
+        first = words.moment(since, now) if since else None
+        last = words.moment(until, now, end=True) if until else None
     except ValueError as exc:
         raise WrongCall(str(exc)) from exc
+    # A day ends where the next one begins: `--since today --until yesterday` are one moment.
+    if first is not None and last is not None and first >= last and since != until:
+        raise WrongCall(f"--since {words.clean(since)} lies after --until {words.clean(until)}: nothing can be between")
+    return first, last
 
 
 def chosen(text: str, known: Sequence[str], option: str) -> list[str]:

@@ -240,6 +240,29 @@ def test_slips_are_explained(
     assert words in said.err
 
 
+@pytest.mark.parametrize("command", ["search", "history"])
+@pytest.mark.parametrize(
+    "words", [("sku = A-1",), ("sku= A-1",), ("sku", "=", "A-1"), ("sku=", "A-1"), ("sku", "=A-1"), ("sku:A-1",)]
+)
+def test_a_pair_that_is_written_otherwise_is_told_how(
+    archiver: Callable[..., Said], command: str, words: tuple[str, ...]
+) -> None:
+    said = archiver(command, *words)
+    assert (said.status, said.out) == (0, "")
+    assert said.err.startswith("no lines\ndid you mean sku=A-1? ")
+    assert archiver(command, *words, "--json") == Said(0, "[]\n", "")
+
+
+@pytest.mark.parametrize("words", [("sku=a-1",), ("message=too",), ("nowhere",), ("sku=A-1", "status=empty")])
+def test_an_empty_answer_says_how_values_are_compared(archiver: Callable[..., Said], words: tuple[str, ...]) -> None:
+    for command in ("search", "history"):
+        said = archiver(command, *words)
+        assert (said.status, said.out) == (0, "")
+        assert "compared whole and exactly" in said.err
+        assert "did you mean" not in said.err
+    assert archiver("search", "--status", "unknown").err == "no lines\n"
+
+
 def test_history_tells_a_story_in_the_order_of_time(archiver: Callable[..., Said], filled: str) -> None:
     rows = archiver("history", "sku=A-1", "--json").rows
     assert list(rows[0]) == [*view_columns(filled), "answer", "turn"]

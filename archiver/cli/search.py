@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +25,11 @@ if TYPE_CHECKING:
 find = typer.Typer()
 
 STORY = 200  # lines of a history for people
+EXACTLY = (
+    "values are compared whole and exactly, and case counts; `archiver errors` lists what fails by its messages, and"
+    " `archiver sql` finds a word of one: … FROM line WHERE message ILIKE '%word%'"
+)
+_PAIR = re.compile(r"([^\s=:]+)\s*[=:]\s*(\S+)")  # as people write one who do not know how it is written here
 
 Words = Annotated[
     list[str] | None,
@@ -75,7 +82,10 @@ def search(
         else:
             most = limit or PAGE
             found = list(queries.search(reader, which, most + 1))
-            _print_found(reader, which, found[:most], more=len(found) > most)
+            if found:
+                _print_found(which, found[:most], more=len(found) > most)
+            else:
+                _say_nothing(reader, which, values or [])
 
 
 @find.command(
@@ -115,7 +125,10 @@ def history(
         else:
             most = limit or STORY
             told = list(queries.history(reader, which, most + 1))
-            _print_story(reader, which, told[-most:], more=len(told) > most)
+            if told:
+                _print_story(told[-most:], more=len(told) > most)
+            else:
+                _say_nothing(reader, which, values or [])
 
 
 def _asked(
@@ -156,10 +169,7 @@ def _criterion(word: str) -> Criterion:
     return Criterion(field or None, value) if sign else Criterion(None, word)
 
 
-def _print_found(reader: Reader, which: Search, rows: Sequence[Row], *, more: bool) -> None:
-    if not rows:
-        _say_nothing(reader, which)
-        return
+def _print_found(which: Search, rows: Sequence[Row], *, more: bool) -> None:
     anywhere = [criterion for criterion in which.criteria if criterion.field is None]
     long = output.console().width >= 140
     columns = [
@@ -202,25 +212,33 @@ def _where(row: Row, anywhere: Sequence[Criterion]) -> Iterator[str]:
                 yield name
 
 
-def _say_nothing(reader: Reader, which: Search) -> None:
-    """No hit is an answer; a name that no line has may be a slip."""
+def _say_nothing(reader: Reader, which: Search, asked: Sequence[str]) -> None:
+    """No hit is an answer; it may be a slip as well."""
     from archiver.queries import field_names
 
     output.note("no lines")
-    names = field_names(reader, which.flow_keys)
+    slips = list(_slips(which, asked, field_names(reader, which.flow_keys)))
+    for slip in slips or ([EXACTLY] if asked else []):
+        output.note(slip, "dim")
+
+
+def _slips(which: Search, asked: Sequence[str], names: Collection[str]) -> Iterator[str]:
+    """Names that no line has, and a pair that is no FIELD=VALUE as it was written."""
+    pair = _PAIR.fullmatch(" ".join(asked))
+    if pair and pair[1] in names and [f"{pair[1]}={pair[2]}"] != list(asked):
+        word = shlex.quote(f"{pair[1]}={pair[2]}")
+        yield f"did you mean {words.clean(word)}? A field and its value are one word, with = and no blanks between"
+        return
     for criterion in which.criteria:
         field = criterion.field
         if field is None or field in names or criterion.has_column:
             continue
         near = get_close_matches(field, names, 1)
         hint = f"; did you mean {words.clean(near[0])}?" if near else ""
-        output.note(f"no line has a field called {words.clean(field)}{hint}", "dim")
+        yield f"no line has a field called {words.clean(field)}{hint}"
 
 
-def _print_story(reader: Reader, which: Search, rows: Sequence[Row], *, more: bool) -> None:
-    if not rows:
-        _say_nothing(reader, which)
-        return
+def _print_story(rows: Sequence[Row], *, more: bool) -> None:
     long = output.console().width >= 140
     marks = {"broke": "▼ first failure", "recovered": "▲ works again"}
     columns = [

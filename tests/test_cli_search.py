@@ -263,6 +263,16 @@ def test_an_empty_answer_says_how_values_are_compared(archiver: Callable[..., Sa
     assert archiver("search", "--status", "unknown").err == "no lines\n"
 
 
+@pytest.mark.parametrize("command", ["search", "history"])
+def test_a_narrow_terminal_cuts_no_answer_off(
+    archiver: Callable[..., Said], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    table = archiver(command, "sku=A-1").out.partition("\n\n")[0].splitlines()
+    assert "    too \\x1b[31mdear" in table
+    assert max(map(len, table)) <= 60
+
+
 def test_history_tells_a_story_in_the_order_of_time(archiver: Callable[..., Said], filled: str) -> None:
     rows = archiver("history", "sku=A-1", "--json").rows
     assert list(rows[0]) == [*view_columns(filled), "answer", "turn"]

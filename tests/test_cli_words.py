@@ -172,3 +172,37 @@ def test_commands_to_copy_can_be_copied(
     said += str(several.value)
     after = [shlex.split(rest)[0] for rest in re.findall(r"--(?:config|flow) (.+?)(?:`|$)", said, re.MULTILINE)]
     assert sorted(set(after)) == [name, "my own.yaml", "my own/config.yaml"]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_sentences_are_shown_whole_however_narrow_the_terminal(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    columns = [
+        output.Column("WHEN", keep=True),
+        output.Column("FLOW"),
+        output.Column("ANSWER", text=True),
+        output.Column("RUN", keep=True),
+    ]
+    rows = [["2025-03-01 12:00:00", "stock", "refused as often as it was sent " * 4, "3f0c9a1e"] for _ in range(2)]
+    output.print_table(columns, [*rows, ["2025-03-01 12:00:01", "price", "", "4f0c9a1e"]])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width
+    said = " ".join(lines)
+    assert said.count("often") == said.count("refused") == 8
+    assert "…" not in said
+    assert all(one in lines[0] for one in ("WHEN", "FLOW", "RUN"))
+    beside = width > 60
+    assert ("ANSWER" in lines[0]) is beside
+    assert [line.split()[-1] for line in lines if line.startswith("2025")] == ["3f0c9a1e", "3f0c9a1e", "4f0c9a1e"]
+    if not beside:
+        assert lines[1:4:2] == ["    ANSWER", "    refused as often as it was sent refused as often as it"]
+
+
+def test_sentences_that_fit_stay_beside_their_row(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    output.print_table([output.Column("ID", keep=True), output.Column("WHAT", text=True)], [["1", "a short one"]])
+    assert capsys.readouterr().out == "ID  WHAT\n1   a short one\n"

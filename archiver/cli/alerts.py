@@ -93,7 +93,7 @@ def _print(rows: Sequence[Row], waiting: Sequence[Row], now: datetime) -> None:
         Column("KIND", keep=True),
         Column("SINCE", keep=True),
         Column("STATE", keep=True),
-        Column("WHAT", keep=True),
+        Column("WHAT", text=True),
     ]
     if rows:
         output.print_table(

@@ -181,7 +181,12 @@ def _answer(place: Workplace, seconds: float) -> None:
         rows = connection.execute(text(ANSWER)).all()
     output.say(f"\n{runs:,} runs, {lines:,} lines and {files:,} files are archived; that took {seconds:.0f} s.")
     output.say(f"\n{QUESTION}")
-    columns = [Column("WHEN", keep=True), Column("FLOW", keep=True), Column("SKU", keep=True), Column("ANSWER")]
+    columns = [
+        Column("WHEN", keep=True),
+        Column("FLOW", keep=True),
+        Column("SKU", keep=True),
+        Column("ANSWER", text=True),
+    ]
     shown = [[row.created_at.astimezone().strftime("%d %b %H:%M"), row.flow_name, row.sku, row.message] for row in rows]
     output.print_table(columns, shown)
 

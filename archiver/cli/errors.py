@@ -129,8 +129,8 @@ def _print(shown: list[tuple[Row, list[Affected]]], now: datetime) -> None:
         Column("FIRST", keep=True),
         Column("FLOW"),
         Column("CLASS", keep=True),
-        Column("VALUES"),
-        Column("SAMPLE"),
+        Column("VALUES", text=True),
+        Column("SAMPLE", text=True),
     ]
     rows = [
         [

@@ -79,8 +79,8 @@ def _print(rows: Sequence[Row]) -> None:
         Column("TO", keep=True),
         Column("LOG"),
         Column("RUN"),
-        Column("WHAT"),
-        Column("ACCEPTED"),
+        Column("WHAT", text=True),
+        Column("ACCEPTED", text=True),
     ]
     output.print_table(
         columns,

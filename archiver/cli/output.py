@@ -17,6 +17,7 @@ from archiver.invisible import INVISIBLE
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.table import Table
 
 STYLES = {
     "success": "green",
@@ -44,6 +45,8 @@ STYLES = {
 
 GAP = 2  # columns of a table apart
 LONGEST = 300  # characters of a cell that may be cut
+NARROW = 32  # characters that a column of sentences has to have at least
+INDENT = 4  # of what stands below its row
 
 
 class PipeClosed(Exception):
@@ -161,35 +164,80 @@ def console(*, stderr: bool = False) -> Console:
 
 
 class Column(NamedTuple):
-    """A column of a table. `keep`: is never cut; `right`: for numbers."""
+    """A column of a table. `keep`: is never cut; `right`: for numbers; `text`: sentences, which are wrapped, or stand
+    below their row where there is no room beside it."""
 
     name: str
     right: bool = False
     keep: bool = False
+    text: bool = False
 
 
 def print_table(
     columns: Sequence[Column], rows: Iterable[Sequence[str]], *, title: str = "", every: bool = False
 ) -> None:
     """A table without lines, fitted to the terminal. Columns without a value are left out, unless `every` is wanted."""
-    from rich.table import Table
-    from rich.text import Text
-
     filled = [
         [clean(cell if column.keep else _shortened(cell)) for cell, column in zip(row, columns, strict=True)]
         for row in rows
     ]
     shown = [index for index in range(len(columns)) if every or any(row[index] for row in filled)]
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0))
-    for index, width in zip(shown, _widths(columns, filled, shown, console().width), strict=True):
-        column = columns[index]
-        align: Literal["left", "right"] = "right" if column.right else "left"
-        table.add_column(Text(column.name), justify=align, no_wrap=True, overflow="ellipsis", width=width)
-    for row in filled:
-        table.add_row(*(Text(row[index], style=STYLES.get(row[index], "")) for index in shown))
+    room = console().width
+    wanted, widths = _wanted(columns, filled, shown), _widths(columns, filled, shown, room)
+    below = [
+        at
+        for at, wish, width in zip(shown, wanted, widths, strict=True)
+        if columns[at].text and width < min(wish, NARROW)
+    ]
     if title:
         heading(title)
+    if below:
+        _print_two_storeys(columns, filled, [at for at in shown if at not in below], below)
+        return
+    table = _grid(columns, shown, widths)
+    _add_row(table, [column.name for column in columns], shown, "bold")
+    for row in filled:
+        _add_row(table, row, shown)
     show(table)
+
+
+def _print_two_storeys(
+    columns: Sequence[Column], rows: Sequence[Sequence[str]], beside: Sequence[int], below: Sequence[int]
+) -> None:
+    """Each row with its sentences below it. As for a table, the first one names the columns."""
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.text import Text
+
+    widths = _widths(columns, rows, beside, console().width)
+    names = [column.name for column in columns]
+    parts: list[RenderableType] = []
+    for row, style in ((names, "bold"), *((row, "") for row in rows)):
+        line = _grid(columns, beside, widths)
+        _add_row(line, row, beside, style)
+        sentences = [Padding(Text(row[at], style=style), (0, 0, 0, INDENT), expand=False) for at in below if row[at]]
+        parts += [line, *sentences]
+    show(Group(*parts))
+
+
+def _grid(columns: Sequence[Column], shown: Sequence[int], widths: Sequence[int]) -> Table:
+    """A table of these columns, still without a row."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, GAP, 0, 0))
+    for at, width in zip(shown, widths, strict=True):
+        column = columns[at]
+        align: Literal["left", "right"] = "right" if column.right else "left"
+        table.add_column(
+            justify=align, no_wrap=not column.text, overflow="fold" if column.text else "ellipsis", width=width
+        )
+    return table
+
+
+def _add_row(table: Table, row: Sequence[str], shown: Sequence[int], style: str = "") -> None:
+    from rich.text import Text
+
+    table.add_row(*(Text(row[at], style=style or STYLES.get(row[at], "")) for at in shown))
 
 
 def _shortened(cell: str) -> str:
@@ -200,9 +248,7 @@ def _shortened(cell: str) -> str:
 def _widths(columns: Sequence[Column], rows: Sequence[Sequence[str]], shown: Sequence[int], room: int) -> list[int]:
     """How wide each column that is shown gets. Where there is too little room the widest of those that may be cut give
     way first; left to itself, rich would take from all alike, until the small ones are gone."""
-    from rich.cells import cell_len
-
-    wanted = [max(map(cell_len, (columns[at].name, *(row[at] for row in rows)))) for at in shown]
+    wanted = _wanted(columns, rows, shown)
     room -= GAP * (len(shown) - 1)
 
     def cut(most: int) -> list[int]:
@@ -212,6 +258,13 @@ def _widths(columns: Sequence[Column], rows: Sequence[Sequence[str]], shown: Seq
         ]
 
     return cut(bisect_right(range(max(room, 0) + 1), room, key=lambda most: sum(cut(most))) - 1)
+
+
+def _wanted(columns: Sequence[Column], rows: Sequence[Sequence[str]], shown: Sequence[int]) -> list[int]:
+    """How wide each column would be in a wide enough room."""
+    from rich.cells import cell_len
+
+    return [max(map(cell_len, (columns[at].name, *(row[at] for row in rows)))) for at in shown]
 
 
 def heading(text: str) -> None:

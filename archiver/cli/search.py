@@ -179,7 +179,7 @@ def _print_found(which: Search, rows: Sequence[Row], *, more: bool) -> None:
         Column("STEP"),
         Column("ROW", right=True),
         Column("FIELD"),
-        Column("MESSAGE"),
+        Column("MESSAGE", text=True),
         Column("RUN", keep=True),
     ]
     output.print_table(
@@ -246,7 +246,7 @@ def _print_story(rows: Sequence[Row], *, more: bool) -> None:
         Column("FLOW"),
         Column("STATUS", keep=True),
         Column("TURN", keep=True),
-        Column("ANSWER"),
+        Column("ANSWER", text=True),
         Column("RUN", keep=True),
     ]
     output.print_table(

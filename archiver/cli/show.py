@@ -139,7 +139,7 @@ def _print_lines(row: Row, lines: Sequence[Row], wanted: int) -> None:
         Column("STATUS", keep=True),
         Column("LOG ID", right=True, keep=True),
         Column("STEP"),
-        Column("MESSAGE"),
+        Column("MESSAGE", text=True),
         Column("FIELDS"),
     ]
     rows = [

@@ -180,7 +180,7 @@ def _print(result: Result) -> None:
     if result.flows:
         _print_flows(result.flows)
     if result.invariants:
-        columns = [Column("INVARIANT"), Column("", keep=True), Column("BROKEN BY", right=True, keep=True)]
+        columns = [Column("INVARIANT"), Column("", text=True), Column("BROKEN BY", right=True, keep=True)]
         output.print_table(columns, [[str(one.number), one.name, words.number(one.count)] for one in result.invariants])
         for broken in result.invariants:
             for example in broken.examples:
@@ -203,7 +203,7 @@ TYPES = {1: "run", 2: "step", 3: "line"}
 def _print_flows(flows: Sequence[Audited]) -> None:
     from archiver.verify.verdict import LEVELS, Verdict
 
-    columns = [Column("FLOW"), Column("", keep=True), *(Column(one.upper(), right=True, keep=True) for one in Verdict)]
+    columns = [Column("FLOW"), Column("", text=True), *(Column(one.upper(), right=True, keep=True) for one in Verdict)]
     rows = []
     for flow in flows:
         for level in LEVELS:

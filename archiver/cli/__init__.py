@@ -18,6 +18,7 @@ from typing import Annotated
 
 import typer
 
+from archiver.cli import usage
 from archiver.cli.call import Call
 from archiver.cli.output import PipeClosed
 from archiver.cli.rooms import Commands
@@ -25,8 +26,6 @@ from archiver.cli.words import clean_lines
 from archiver.errors import ArchiverError, ConfigError, Stalled
 
 __all__ = ["app", "main"]
-
-GLOBAL = ("--config", "--debug", "--version")
 
 app = typer.Typer(
     name="archiver",
@@ -106,16 +105,7 @@ def _refuse(exc: typer.TyperException, given: Sequence[str]) -> None:
     if text.startswith("Usage: "):  # nothing was asked for: it is the help
         sys.stdout.write(f"{text}\n")
     else:
-        _complain(_usage(exc, text, given))
-
-
-def _usage(exc: typer.TyperException, text: str, given: Sequence[str]) -> str:
-    context = getattr(exc, "ctx", None)
-    option = getattr(exc, "option_name", "")
-    if option in GLOBAL and option in given:
-        return f"{option} stands before the command: archiver {option} …"
-    where = context.command_path if context is not None else "archiver"
-    return f"{text[0].lower()}{text[1:]}\nSee `{where} --help`."
+        _complain(usage.problem(exc, given))
 
 
 def _explain(exc: ArchiverError, *, debug: bool) -> int:

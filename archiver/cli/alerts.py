@@ -10,7 +10,7 @@ import typer
 from archiver.amounts import many
 from archiver.cli import output, words
 from archiver.cli.call import WrongCall, archive, call_of, database, one_form
-from archiver.cli.options import OPERATE, AsCsv, AsJson, examples
+from archiver.cli.options import OPERATE, AsCsv, AsJson, examples, id_reader
 from archiver.cli.output import Column
 from archiver.errors import ConfigError
 
@@ -130,7 +130,11 @@ def ack(
     *,
     ids: Annotated[
         list[int] | None,
-        typer.Argument(metavar="[ID]...", min=1, max=2**63 - 1, help="As `archiver alerts list` shows them."),
+        typer.Argument(
+            metavar="[ID]...",
+            parser=id_reader("alert's", "`archiver alerts list` shows them"),
+            help="As `archiver alerts list` shows them.",
+        ),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="All that are open.")] = False,
     reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why that is all right for now.")] = None,

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from archiver.cli.words import clean
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -51,6 +55,19 @@ def password_from(file: Path | None) -> SecretStr | None:
     if not password or "\0" in password:
         raise WrongCall(f"--password-file {file} holds no password in its first line")
     return SecretStr(password)
+
+
+def id_reader(what: str, listed: str) -> Callable[[str], int]:
+    """Reads an id of the archive's own. `what` it is of, and in `listed` which command shows those there are."""
+
+    def read(text: str) -> int:
+        from archiver.cli.call import WrongCall
+
+        if re.fullmatch(r"[0-9]{1,19}", text) is None or int(text) >= 2**63:
+            raise WrongCall(f"{clean(text)!r} is no {what} id: {listed}")
+        return int(text)
+
+    return read
 
 
 def limit_option(text: str) -> Any:

@@ -44,7 +44,7 @@ class Commands(TyperGroup):
     @property
     def commands(self) -> dict[str, Any]:
         """All of them, imported: for "did you mean", and for whoever reads the command line as a whole."""
-        return {name: _command(name) for name in COMMANDS}
+        return {name: command(name) for name in COMMANDS}
 
     @commands.setter
     def commands(self, given: object) -> None:
@@ -54,21 +54,22 @@ class Commands(TyperGroup):
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> TyperCommand | TyperGroup | None:  # noqa: ARG002
-        return _command(cmd_name) if cmd_name in COMMANDS else None
+        return command(cmd_name) if cmd_name in COMMANDS else None
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
         width = max(map(len, COMMANDS))
         panels: dict[str, list[tuple[str, str]]] = {}
         for name in COMMANDS:
-            command = _command(name)
-            summary = command.get_short_help_str(limit=200)
-            panels.setdefault(str(command.rich_help_panel), []).append((name.ljust(width), summary))
+            one = command(name)
+            summary = one.get_short_help_str(limit=200)
+            panels.setdefault(str(one.rich_help_panel), []).append((name.ljust(width), summary))
         for panel, rows in panels.items():
             with formatter.section(panel):
                 formatter.write_dl(rows)
 
 
-def _command(name: str) -> TyperCommand | TyperGroup:
+def command(name: str) -> TyperCommand | TyperGroup:
+    """The command of this name, with its module."""
     module, attribute = COMMANDS[name].split(".")
     room: typer.Typer = getattr(import_module(f"archiver.cli.{module}"), attribute)
     room.rich_markup_mode = None  # rich takes longer to import than all else that a help text needs

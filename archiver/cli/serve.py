@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from archiver.cli import output
+from archiver.cli import output, words
 from archiver.cli.call import WrongCall, call_of, database
 from archiver.cli.options import OPERATE, examples
 from archiver.errors import ConfigError, MissingExtra, extra
@@ -106,7 +106,7 @@ def _listening(config: Config, listen: str | None) -> Config:
         try:
             host, port = listen_address(listen)
         except ValueError as exc:
-            raise WrongCall(f"--listen {exc}") from exc
+            raise WrongCall(f"--listen: {words.clean(listen)!r} {exc}") from exc
         web = replace(web, host=host, port=port)
     if not is_loopback(web.host) and not web.tokens:
         raise ConfigError([f"{web.host} is reachable from other machines, and there is no token; give web.tokens"])

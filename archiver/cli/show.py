@@ -14,7 +14,7 @@ import typer
 from archiver.amounts import many, size
 from archiver.cli import output, words
 from archiver.cli.call import WrongCall, archive, call_of, flow_keys, one_form
-from archiver.cli.options import READ, AsCsv, AsJson, Flows, examples
+from archiver.cli.options import READ, AsCsv, AsJson, Flows, examples, id_reader
 from archiver.cli.output import Column
 from archiver.cli.read import COLOURED, run_word
 
@@ -186,7 +186,14 @@ class LogKind(StrEnum):
 def detail(
     context: typer.Context,
     *,
-    log_id: Annotated[int, typer.Argument(metavar="LOG_ID", min=0, max=2**63 - 1, help="The log that has the file.")],
+    log_id: Annotated[
+        int,
+        typer.Argument(
+            metavar="LOG_ID",
+            parser=id_reader("log", "`archiver show RUN` lists those of a run"),
+            help="The log that has the file.",
+        ),
+    ],
     flow: Flows = None,
     kind: Annotated[LogKind | None, typer.Option("--type", help="Kind of log, where several share this id.")] = None,
     raw: Annotated[bool, typer.Option("--raw", help="The file as it came, byte for byte.")] = False,

@@ -83,6 +83,8 @@ def _reason(exc: psycopg.Error, text: str, timeout: timedelta) -> str:
         return f"the statement took longer than {timeout.total_seconds():g} s: give it more with --timeout 10m"
     if exc.sqlstate == "25006":
         return f"only reading is possible here: {exc.diag.message_primary}"
+    if exc.sqlstate == "42601" and not exc.diag.statement_position and ";" in text.strip().rstrip(";"):
+        return "one statement at a time: run those that ; parts one after the other"
     words = f"{exc.diag.message_primary or type(exc).__name__} (SQLSTATE {exc.sqlstate})"
     if exc.diag.statement_position:
         before = _DECLARED if _QUERY.match(text) else 0

@@ -226,7 +226,12 @@ def test_search_for_people(archiver: Callable[..., Said]) -> None:
         (("created_at=2025-03-01",), 2, "--since and --until"),
         (("flow_name=price",), 2, "--flow"),
         (("sku=A-1", "--flow", "prices"), 2, "did you mean 'price'?"),
-        (("sku=A-1", "--run", "nothing"), 2, "no run is called 'nothing'"),
+        (("sku=A-1", "--run", "nothing"), 2, "no run has the id 'nothing'"),
+        (
+            ("sku=A-1", "--run", "run-price", "--flow", "stock"),
+            2,
+            "no run of stock has the id 'run-price'; it is one of price",
+        ),
         (("sku=A-1", "--status", "failing"), 2, "--status"),
         (("sku=A-1", "--since", "some day"), 2, "is no time"),
         (("sku=A-1", "--json", "--csv"), 2, "exclude each other"),

@@ -12,7 +12,7 @@ import typer
 
 from archiver.amounts import many
 from archiver.cli import output
-from archiver.cli.call import WrongCall, archive, call_of, flow_keys
+from archiver.cli.call import WrongCall, archive, call_of
 from archiver.cli.options import READ, Flows, examples
 from archiver.cli.show import only_run
 
@@ -35,11 +35,9 @@ def evidence(
     Exit status 1 where the run is not confirmed to be complete in the archive; the page says so too.
     """
     from archiver import evidence as room
-    from archiver import queries
 
     with archive(context) as reader:
-        keys = flow_keys(queries.flows(reader), flow or ())
-        row = only_run(queries.runs_named(reader, run, keys), run)
+        row = only_run(reader, run, flow or ())
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", str(row["run_id"] or row["log_id"]))[:100]
         path = to or Path(f"evidence-{name}.zip")
         if path.exists():

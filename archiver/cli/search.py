@@ -156,7 +156,9 @@ def _asked(
     if run:
         named = queries.runs_named(reader, run, keys if keys is not None else [row.flow_key for row in known])
         if not named:
-            raise WrongCall(f"no run is called {words.clean(run)!r}")
+            from archiver.cli.show import no_run
+
+            raise no_run(reader, run, flows)
         keys = sorted({row["flow_key"] for row in named})
         runs = [str(row["run_id"]) for row in named]
     return queries.Search(criteria, keys, runs, statuses, first, last)

@@ -51,8 +51,7 @@ def show(
 
     one_form(as_json=as_json, as_csv=as_csv)
     with archive(context) as reader:
-        keys = flow_keys(queries.flows(reader), flow or ())
-        row = only_run(queries.runs_named(reader, run, keys), run)
+        row = only_run(reader, run, flow or ())
         if as_json:
             output.write_object(
                 row,
@@ -70,16 +69,30 @@ def show(
         _print_files(files_of_run(reader, row, FILES + 1))
 
 
-def only_run(found: Sequence[Row], word: str) -> Row:
-    """The one run that a word means; raises WrongCall where it means none, or several."""
+def only_run(reader: Reader, word: str, flow: Sequence[str]) -> Row:
+    """The one run of these flows that a word means; raises WrongCall where it means none, or several."""
+    from archiver import queries
+
+    found = queries.runs_named(reader, word, flow_keys(queries.flows(reader), flow))
     if not found:
-        raise WrongCall(f"no run has the id {words.clean(word)!r}: `archiver runs` lists them")
+        raise no_run(reader, word, flow)
     if len(found) > 1:
         some = [f"  {run_word(row)}  {row['flow_name']}  {words.local(row['started_at'])}" for row in found]
         raise WrongCall(
             "\n".join([f"{words.clean(word)!r} may mean any of these runs; write more of it, or --flow:", *some])
         )
     return found[0]
+
+
+def no_run(reader: Reader, word: str, flow: Sequence[str]) -> WrongCall:
+    """What to say where a word means no run of these flows: it may mean one of another."""
+    from archiver import queries
+
+    others = queries.runs_named(reader, word, flow_keys(queries.flows(reader), ())) if flow else []
+    if not others:
+        return WrongCall(f"no run has the id {words.clean(word)!r}: `archiver runs` lists them")
+    names = ", ".join(dict.fromkeys(words.clean(row["flow_name"]) for row in others))
+    return WrongCall(f"no run of {', '.join(flow)} has the id {words.clean(word)!r}; it is one of {names}")
 
 
 def _print_header(row: Row, now: datetime) -> None:

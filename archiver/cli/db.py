@@ -54,29 +54,46 @@ def psql(
         return _run(program, dsn, *(arguments or ()))
 
 
-@db.command(epilog=examples("archiver db dump archive.dump", "pg_restore --list archive.dump"))
+@db.command(
+    epilog=examples(
+        "archiver db dump archive.dump", 'archiver db dump "archive-$(date +%F).dump"', "pg_restore --list archive.dump"
+    )
+)
 def dump(context: typer.Context, file: Annotated[Path, typer.Argument(help="Where to; pg_restore reads it.")]) -> int:
     """Dump the archive into a file, while the daemon goes on; its exit status is pg_dump's.
 
-    With a pg_dump that fits the server. The file is there when all of it is; until then an older one stays.
+    With a pg_dump that fits the server. The file is there when all of it is; one that is there already is left alone,
+    with exit status 2.
     """
     from archiver import database, embedded
 
     config = call_of(context).any_config()
-    part = file.with_name(f"{file.name}.part")
-    with _up(config) as dsn:
+    with _part_of(file) as part, _up(config) as dsn:
         with database.connection(config) as driver:
             program = embedded.pg_dump(driver.info.server_version // 10_000)
         if program is None:
             raise MissingExtra("there is no pg_dump here: install PostgreSQL's own client programs")
-        try:
-            status = _run(program, dsn, "-Fc", "-n", "archive", "-n", "reporting", "-f", str(part))
-            if not status:
-                part.replace(file)
-                output.say(f"{file}: {size(file.stat().st_size)}, by PostgreSQL's {program}")
-        finally:
-            part.unlink(missing_ok=True)
+        status = _run(program, dsn, "-Fc", "-n", "archive", "-n", "reporting", "-f", str(part))
+        if not status:
+            part.replace(file)
+            output.say(f"{file}: {size(file.stat().st_size)}, by PostgreSQL's {program}")
     return status
+
+
+@contextmanager
+def _part_of(file: Path) -> Iterator[Path]:
+    """Where a file is written until all of it is there. Raises WrongCall, before any work, where it cannot be."""
+    if file.exists():
+        raise WrongCall(f"{file} is there already: name another file")
+    part = file.with_name(f"{file.name}.part")
+    try:
+        part.touch()
+    except OSError as exc:
+        raise WrongCall(f"{file} cannot be written: {exc.strerror or exc}") from exc
+    try:
+        yield part
+    finally:
+        part.unlink(missing_ok=True)
 
 
 @db.command()

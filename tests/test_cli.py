@@ -400,6 +400,7 @@ def test_a_file_that_cannot_be_shown_says_why(archiver: Archiver) -> None:
         (("run",), "archiver init"),
         (("sync",), "archiver init"),
         (("--config", "nowhere.yaml", "runs"), "nowhere.yaml"),
+        (("--config", ".", "runs"), ".: is a folder; name the file in it, as in config.yaml"),
         (("db", "start"), "database.url"),
     ],
 )

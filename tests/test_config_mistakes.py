@@ -330,8 +330,12 @@ def test_a_byte_order_mark_is_no_matter(tmp_path: Path) -> None:
 def test_a_missing_file_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"there is no such file; `archiver init` writes one"):
         load(tmp_path / "config.yaml", {})
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match=r"is a folder; name the file in it, as in .*/config\.yaml"):
         load(tmp_path, {})
+    circle = tmp_path / "circle.yaml"
+    circle.symlink_to(circle)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(circle, {})
 
 
 def test_aliases_cannot_multiply(mistakes: Mistakes) -> None:

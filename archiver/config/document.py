@@ -57,6 +57,8 @@ def _text(path: Path) -> str:
         raise ConfigError(
             [f"{path}: there is no such file; `archiver init` writes one, --config names another"]
         ) from None
+    except IsADirectoryError:
+        raise ConfigError([f"{path}: is a folder; name the file in it, as in {path / 'config.yaml'}"]) from None
     except OSError as exc:
         raise ConfigError([f"{path}: cannot be read ({exc.strerror}); give the archiver the right to read it"]) from exc
     if len(body) > _LARGEST:

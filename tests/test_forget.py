@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import zipfile
 from pathlib import Path
 
@@ -187,7 +188,17 @@ def test_the_command_is_a_dry_run_first(
     monkeypatch.chdir(tmp_path / "..")
     before = everything(database)
     assert main(["forget", f"email={AYSE}"]) == 0
-    assert "nothing is erased yet" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "nothing is erased yet" in said
+    assert re.split(r"\s{2,}", said.splitlines()[0]) == [
+        "FLOW",
+        "LINES",
+        "RUNS, MASKED",
+        "STEPS, MASKED",
+        "FILES",
+        "QUARANTINED",
+    ]
+    assert said.splitlines()[1].split()[1:] == ["4", "1", "0", "3", "1"]
     assert everything(database) == before
     assert main(["forget", f"email={AYSE}", "--yes", "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)["flows"]

@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
 erasing = typer.Typer()
 
-KINDS = ("lines", "runs", "steps", "details", "quarantined")
+# What has the value, by its name for programs, and how it is headed for people.
+KINDS = {
+    "lines": "LINES",
+    "runs": "RUNS, MASKED",
+    "steps": "STEPS, MASKED",
+    "details": "FILES",
+    "quarantined": "QUARANTINED",
+}
 
 
 @erasing.command(
@@ -71,10 +78,11 @@ def _print(found: Sequence[Found], names: Mapping[int, str], *, erased: bool, as
     if not rows:
         output.say("nothing in the archive has this value in this field")
         return
-    columns = [Column("FLOW"), *(Column(kind.upper(), right=True, keep=True) for kind in KINDS)]
+    columns = [Column("FLOW"), *(Column(name, right=True, keep=True) for name in KINDS.values())]
     output.print_table(
         columns,
-        [[str(row["flow_name"]), *(words.number(int(str(row[kind])) or None) for kind in KINDS)] for row in rows],
+        [[str(row["flow_name"]), *(words.number(int(str(row[kind]))) for kind in KINDS)] for row in rows],
+        every=True,
     )
     if erased:
         output.say("erased; in runs and steps the field is masked. Backups and exports made before still have it.")

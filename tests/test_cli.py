@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+import typer
 from psycopg import sql
 
 from archiver import cli
@@ -350,6 +351,30 @@ def test_a_file_that_cannot_be_shown_says_why(archiver: Archiver) -> None:
     assert unreadable.status == 1
     assert "--raw" in unreadable.err
     assert archiver("detail", "103", "--type", "sub", "--raw").out == "<html>"
+
+
+def command_lines(command: Any, *before: str) -> Iterator[tuple[str, ...]]:
+    yield before
+    for name, one in getattr(command, "commands", {}).items():
+        yield from command_lines(one, *before, name)
+
+
+@pytest.mark.parametrize("command", list(command_lines(typer.main.get_command(cli.app))), ids=" ".join)
+def test_help_names_arguments_as_people_do(bare: Archiver, command: tuple[str, ...]) -> None:
+    said = bare(*command, "--help")
+    assert (said.status, said.err) == (0, "")
+    assert said.out.startswith(" ".join(["Usage: archiver", *command]))
+    for odd in ("[[", "{", "<str>", "<int", "<list", "<path>", "...]..."):
+        assert odd not in said.out.partition("Examples:")[0]
+
+
+def test_help_tells_arguments_and_options_apart(bare: Archiver) -> None:
+    assert bare("sync", "--help").out.startswith("Usage: archiver sync [OPTIONS] [FLOW]...\n")
+    said = bare("show", "--help").out
+    assert said.startswith("Usage: archiver show [OPTIONS] RUN\n")
+    assert "Arguments:\n  RUN  Its run id" in said
+    assert "Options:\n" in said
+    assert "-n, --lines N " in said
 
 
 # --- what is wrong ---

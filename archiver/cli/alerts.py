@@ -131,7 +131,7 @@ def ack(
     ids: Annotated[
         list[int] | None,
         typer.Argument(
-            metavar="[ID]...",
+            metavar="ID",
             parser=id_reader("alert's", "`archiver alerts list` shows them"),
             help="As `archiver alerts list` shows them.",
         ),

@@ -43,7 +43,9 @@ def grant(
     role: Role,
     password_file: PasswordFile = None,
     timeout: Annotated[str, typer.Option(metavar="DURATION", help="The longest that a statement may take.")] = "60s",
-    connections: Annotated[int, typer.Option(min=1, max=10_000, help="The most it may have open at once.")] = 20,
+    connections: Annotated[
+        int, typer.Option(metavar="N", min=1, max=10_000, help="The most it may have open at once.")
+    ] = 20,
 ) -> None:
     """Let a role read the views in schema reporting, and nothing else.
 

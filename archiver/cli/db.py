@@ -42,7 +42,7 @@ def url(context: typer.Context) -> None:
 def psql(
     context: typer.Context,
     *,
-    arguments: Annotated[list[str] | None, typer.Argument(metavar="[ARGS]...", help="Whatever psql takes.")] = None,
+    arguments: Annotated[list[str] | None, typer.Argument(metavar="ARGS", help="Whatever psql takes.")] = None,
 ) -> int:
     """Start psql on the database; its exit status is psql's."""
     from archiver import embedded
@@ -59,7 +59,9 @@ def psql(
         "archiver db dump archive.dump", 'archiver db dump "archive-$(date +%F).dump"', "pg_restore --list archive.dump"
     )
 )
-def dump(context: typer.Context, file: Annotated[Path, typer.Argument(help="Where to; pg_restore reads it.")]) -> int:
+def dump(
+    context: typer.Context, file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; pg_restore reads it.")]
+) -> int:
     """Dump the archive into a file, while the daemon goes on; its exit status is pg_dump's.
 
     With a pg_dump that fits the server. The file is there when all of it is; one that is there already is left alone,

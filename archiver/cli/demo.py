@@ -50,7 +50,7 @@ def demo(
     context: typer.Context,
     *,
     once: Annotated[bool, typer.Option("--once", help="Archive the history, show it, and end.")] = False,
-    days: Annotated[int, typer.Option("--days", min=1, max=60, help="Days of history.")] = 7,
+    days: Annotated[int, typer.Option("--days", metavar="N", min=1, max=60, help="Days of history.")] = 7,
     folder: Annotated[Path, typer.Option("--dir", metavar="DIR", help="Where its archive is kept.")] = FOLDER,
 ) -> int:
     """See it work: a make-believe Integrator of a fashion brand, archived into an embedded Postgres.

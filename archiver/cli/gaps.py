@@ -111,7 +111,7 @@ def _print(rows: Sequence[Row]) -> None:
 def ack(
     context: typer.Context,
     *,
-    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="As `archiver gaps` shows them.")] = None,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="As `archiver gaps` shows them.")] = None,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why that is all right.")],
     by: Annotated[
         str, typer.Option("--by", metavar="NAME", help="Who accepts it; else the user of this machine.")

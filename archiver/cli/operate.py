@@ -44,7 +44,7 @@ def init(
     *,
     urls: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[URL]...", help="Addresses of the Integrator: project and flow are taken out of them."),
+        typer.Argument(metavar="URL", help="Addresses of the Integrator: project and flow are taken out of them."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")] = False,
 ) -> None:
@@ -161,7 +161,7 @@ def sync(
     context: typer.Context,
     *,
     flows: Annotated[
-        list[str] | None, typer.Argument(metavar="[FLOW]...", help="Names, ids, or project/name; else all.")
+        list[str] | None, typer.Argument(metavar="FLOW", help="Names, ids, or project/name; else all.")
     ] = None,
 ) -> int:
     """Poll each flow once, finish what is left over, and exit.

@@ -72,4 +72,4 @@ def id_reader(what: str, listed: str) -> Callable[[str], int]:
 
 def limit_option(text: str) -> Any:
     """`--limit`: at most so many of what is listed; `text` is its help."""
-    return typer.Option("--limit", "-n", min=1, max=10**9, help=text)
+    return typer.Option("--limit", "-n", metavar="N", min=1, max=10**9, help=text)

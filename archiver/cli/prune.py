@@ -34,7 +34,7 @@ def prune(
     context: typer.Context,
     *,
     flows: Annotated[
-        list[str] | None, typer.Argument(metavar="[FLOW]...", help="Names, ids, or project/name; else all.")
+        list[str] | None, typer.Argument(metavar="FLOW", help="Names, ids, or project/name; else all.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and change nothing.")] = False,
     export_to: Annotated[

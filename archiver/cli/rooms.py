@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from typing import Any, cast
 
@@ -36,6 +37,25 @@ COMMANDS = {
     "db": "db.db",
     "bi": "bi.bi",
 }
+
+
+class Command(TyperCommand):
+    """A command whose help names its arguments as people do: the library puts Python's types and braces beside them."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return [re.sub(r"^\{(.*)\}$", r"\1", piece) for piece in super().collect_usage_pieces(ctx)]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        rows: dict[str, list[tuple[str, str]]] = {"argument": [], "option": []}
+        for one in self.get_params(ctx):
+            record = one.get_help_record(ctx)
+            if record is not None:
+                rows[one.param_type_name].append(record)
+        arguments = [(name.partition(" <")[0], text) for name, text in rows["argument"]]
+        for title, found in (("Arguments", arguments), ("Options", rows["option"])):
+            if found:
+                with formatter.section(title):
+                    formatter.write_dl(found)
 
 
 class Commands(TyperGroup):
@@ -73,6 +93,8 @@ def command(name: str) -> TyperCommand | TyperGroup:
     module, attribute = COMMANDS[name].split(".")
     room: typer.Typer = getattr(import_module(f"archiver.cli.{module}"), attribute)
     room.rich_markup_mode = None  # rich takes longer to import than all else that a help text needs
+    for info in room.registered_commands:
+        info.cls = Command
     group = typer.main.get_group(room)
     if name in group.commands:
         return cast("TyperCommand", group.commands[name])

@@ -33,7 +33,7 @@ _PAIR = re.compile(r"([^\s=:]+)\s*[=:]\s*(\S+)")  # as people write one who do n
 
 Words = Annotated[
     list[str] | None,
-    typer.Argument(metavar="FIELD=VALUE...", help="What the line's fields say; VALUE alone: any field. All must hold."),
+    typer.Argument(metavar="FIELD=VALUE", help="What the line's fields say; VALUE alone: any field. All must hold."),
 ]
 Run = Annotated[str, typer.Option("--run", metavar="RUN", help="Only of this run: its id, or a log id.")]
 Status = Annotated[

@@ -37,7 +37,7 @@ def show(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Its run id or the beginning of it, or a log id.")],
     flow: Flows = None,
     lines: Annotated[
-        int, typer.Option("--lines", "-n", min=0, help="At most this many lines, failed ones first.")
+        int, typer.Option("--lines", "-n", metavar="N", min=0, help="At most this many lines, failed ones first.")
     ] = LINES,
     as_json: AsJson = False,
     as_csv: AsCsv = False,

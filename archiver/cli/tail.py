@@ -29,9 +29,11 @@ def tail(
     context: typer.Context,
     *,
     flows: Annotated[
-        list[str] | None, typer.Argument(metavar="[FLOW]...", help="Names, ids, or project/name; else all.")
+        list[str] | None, typer.Argument(metavar="FLOW", help="Names, ids, or project/name; else all.")
     ] = None,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, max=50, help="Show this many earlier runs first.")] = 10,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", metavar="N", min=0, max=50, help="Show this many earlier runs first.")
+    ] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object in each line, as of `runs --json`.")] = False,
 ) -> int:
     """Follow runs live: a line when one is seen, and another when it changes. Ctrl-C ends it.

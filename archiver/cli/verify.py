@@ -40,7 +40,7 @@ def verify(
     context: typer.Context,
     *,
     flows: Annotated[
-        list[str] | None, typer.Argument(metavar="[FLOW]...", help="Names, ids, or project/name; else all.")
+        list[str] | None, typer.Argument(metavar="FLOW", help="Names, ids, or project/name; else all.")
     ] = None,
     flow: Flows = None,
     alone: Annotated[

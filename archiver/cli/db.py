@@ -54,18 +54,13 @@ def psql(
         return _run(program, dsn, *(arguments or ()))
 
 
-@db.command(
-    epilog=examples(
-        "archiver db dump archive.dump", 'archiver db dump "archive-$(date +%F).dump"', "pg_restore --list archive.dump"
-    )
-)
+@db.command(epilog=examples("archiver db dump archive.dump", "pg_restore --list archive.dump"))
 def dump(
     context: typer.Context, file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; pg_restore reads it.")]
 ) -> int:
     """Dump the archive into a file, while the daemon goes on; its exit status is pg_dump's.
 
-    With a pg_dump that fits the server. The file is there when all of it is; one that is there already is left alone,
-    with exit status 2.
+    With a pg_dump that fits the server. The file is there when all of it is; until then an older one stays.
     """
     from archiver import database, embedded
 
@@ -85,8 +80,8 @@ def dump(
 @contextmanager
 def _part_of(file: Path) -> Iterator[Path]:
     """Where a file is written until all of it is there. Raises WrongCall, before any work, where it cannot be."""
-    if file.exists():
-        raise WrongCall(f"{file} is there already: name another file")
+    if file.is_dir():
+        raise WrongCall(f"{file} cannot be written: it is a folder")
     part = file.with_name(f"{file.name}.part")
     try:
         part.touch()

@@ -275,6 +275,35 @@ def test_a_flow_tells_the_truth_about_its_runs(site: Site) -> None:
     assert re.search(rf"Failed lines</dt><dd>{lines:,} ", page)
 
 
+def test_kinds_of_errors_are_counted_in_the_period_alone(site: Site) -> None:
+    """Between two failed lines of a flow, as a period that is drawn over its picture."""
+    lines = "archive.line WHERE status = 3 AND flow_key <= 2"
+    key, first, last = site.ask(
+        "SELECT flow_key, percentile_disc(0.3) WITHIN GROUP (ORDER BY created),"
+        f" percentile_disc(0.7) WITHIN GROUP (ORDER BY created) FROM {lines} GROUP BY 1 ORDER BY count(*) DESC LIMIT 1"
+    )[0]
+    since, until = (one.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ") for one in (first, last))
+    for path, after in ((f"since={since}&until={until}", since), (f"since=all&until={until}", "-infinity")):
+        within = f"status = 3 AND flow_key = {key} AND created >= '{after}' AND created < '{until}'"
+        of_lines = site.ask(
+            "SELECT lpad(to_hex(error_key), 16, '0'), count(*), count(DISTINCT original_filename_uuid)"
+            f" FROM archive.line WHERE {within} GROUP BY 1"
+        )
+        everything = site.ask(
+            "SELECT DISTINCT lpad(to_hex(error_key), 16, '0') FROM (SELECT error_key FROM archive.line"
+            f" WHERE {within} UNION ALL SELECT error_key FROM archive.step WHERE {within}"
+            f" UNION ALL SELECT error_key FROM archive.run WHERE {within}) logs WHERE error_key IS NOT NULL"
+        )
+        for page in (f"/flows/{key}?table=errors&", f"/errors?flow={key}&"):
+            rows = site.rows(f"{page}{path}&format=json")
+            told = {row["fingerprint"]: (row["occurrences"], row["runs_hit"]) for row in rows}
+            assert told.keys() == {name for (name,) in everything}
+            assert {name: told[name] for name, _, _ in of_lines} == {name: (n, runs) for name, n, runs in of_lines}
+        page = site.get(f"/flows/{key}?{path}").text.partition("Kinds of errors")[2].partition('id="runs"')[0]
+        shown = re.findall(r'data-label="Times" class="n">(\d+)<', page)
+        assert [int(n) for n in shown] == [row["occurrences"] for row in rows[:8]]
+
+
 def test_pages_of_runs_have_each_run_once(site: Site) -> None:
     engine = connect(site.database)
     with reading(engine) as reader:

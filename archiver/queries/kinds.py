@@ -15,11 +15,13 @@ VALUES = 5  # of a field that are named
 
 @dataclass(frozen=True, slots=True)
 class ErrorFilter:
-    """Which kinds of errors: None and empty mean all. `since`: only what failed from then on is counted."""
+    """Which kinds of errors: None and empty mean all. What failed in a period alone is counted: `since` is its first
+    moment, `until` the first behind it."""
 
     flow_keys: Sequence[int] | None = None
     classes: Sequence[str] = ()
     since: datetime | None = None
+    until: datetime | None = None
 
 
 _EVER = """
@@ -28,34 +30,35 @@ _EVER = """
         AND (%(classes)s::text[] IS NULL OR error_class = ANY(%(classes)s))
     ORDER BY occurrences DESC, last_seen_at DESC, flow_key, fingerprint LIMIT %(limit)s
 """
-# A kind that first happened since then is counted already. Of the others the failed logs since then, by the index on
-# them; a step or a run counts where no line of its run has the kind, as in reporting.error_group.
-_SINCE = """
+# A kind that happened in the period alone is counted already. Of the others the failed logs of the period, by the index
+# on them; a step or a run counts where no line of its run has the kind, as in reporting.error_group.
+_WITHIN = """
     WITH kind AS MATERIALIZED (
-        SELECT flow_key, fingerprint AS key, first_seen_at >= %(since)s AS is_new, occurrences, runs_hit
+        SELECT flow_key, fingerprint AS key, occurrences, runs_hit,
+            first_seen_at >= %(since)s AND last_seen_at < %(until)s AS is_whole
         FROM archive.error_group
-        WHERE last_seen_at >= %(since)s
+        WHERE last_seen_at >= %(since)s AND first_seen_at < %(until)s
             AND (%(flow_keys)s::int[] IS NULL OR flow_key = ANY(%(flow_keys)s))
             AND (%(classes)s::text[] IS NULL OR error_class = ANY(%(classes)s))
     ), hit AS (
         SELECT k.flow_key, k.key, l.original_filename_uuid AS run_id, count(*) AS lines, 0 AS steps, 0 AS runs
         FROM kind k JOIN archive.line l ON l.flow_key = k.flow_key AND l.error_key = k.key AND l.status = 3
-            AND l.created >= %(since)s WHERE NOT k.is_new GROUP BY 1, 2, 3
+            AND l.created >= %(since)s AND l.created < %(until)s WHERE NOT k.is_whole GROUP BY 1, 2, 3
         UNION ALL
         SELECT k.flow_key, k.key, coalesce(s.original_filename_uuid, s.run_log_id::text), 0, count(*), 0
         FROM kind k JOIN archive.step s ON s.flow_key = k.flow_key AND s.error_key = k.key AND s.status = 3
-            AND s.created >= %(since)s WHERE NOT k.is_new GROUP BY 1, 2, 3
+            AND s.created >= %(since)s AND s.created < %(until)s WHERE NOT k.is_whole GROUP BY 1, 2, 3
         UNION ALL
         SELECT k.flow_key, k.key, coalesce(r.filename_uuid, r.original_filename_uuid, r.log_id::text), 0, 0, count(*)
         FROM kind k JOIN archive.run r ON r.flow_key = k.flow_key AND r.error_key = k.key AND r.status = 3
-            AND r.created >= %(since)s WHERE NOT k.is_new GROUP BY 1, 2, 3
+            AND r.created >= %(since)s AND r.created < %(until)s WHERE NOT k.is_whole GROUP BY 1, 2, 3
     ), by_run AS (
         SELECT flow_key, key, coalesce(nullif(sum(lines), 0), nullif(sum(steps), 0), sum(runs)) AS n
         FROM hit GROUP BY flow_key, key, run_id
     ), counted AS (
         SELECT flow_key, key, sum(n)::bigint AS occurrences, count(*) AS runs_hit FROM by_run GROUP BY 1, 2
         UNION ALL
-        SELECT flow_key, key, occurrences, runs_hit FROM kind WHERE is_new
+        SELECT flow_key, key, occurrences, runs_hit FROM kind WHERE is_whole
     )
     SELECT g.first_seen_at, g.last_seen_at, g.flow_key, g.flow_name, g.fingerprint, g.sample, c.occurrences,
         c.runs_hit, g.error_class, g.template, g.version
@@ -66,13 +69,14 @@ _SINCE = """
 
 
 def error_groups(reader: Reader, which: ErrorFilter, limit: int | None = None) -> list[Row]:
-    """Rows of reporting.error_group, the most frequent first. With a `since`, `occurrences` and `runs_hit` are those
-    from then on; `first_seen_at` stays when it first happened."""
+    """Rows of reporting.error_group, the most frequent first. Of a period, `occurrences` and `runs_hit` are those in
+    it; when a kind first and last happened, and its sample, stay those of all time."""
     return reader.rows(
-        _EVER if which.since is None else _SINCE,
+        _EVER if which.since is None and which.until is None else _WITHIN,
         flow_keys=None if which.flow_keys is None else list(which.flow_keys),
         classes=list(which.classes) or None,
-        since=which.since,
+        since=which.since or "-infinity",
+        until=which.until or "infinity",
         limit=limit,
     )
 

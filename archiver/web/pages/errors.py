@@ -58,13 +58,13 @@ def errors(room: Room, request: Request) -> Response:
     now = room.clock()
     asked = Asked(request, now)
     form = tables.format_of(asked)
-    since, _ = asked.period(PERIOD)
+    since, until = asked.period(PERIOD)
     kind = asked.word("class", CLASSES)
     with room.reading() as reader:
         known = flows(reader)
         flow = asked.text("flow")
         key = flow_asked(known, flow).flow_key if flow else None
-        which = ErrorFilter(None if key is None else [key], [kind] if kind else [], since)
+        which = ErrorFilter(None if key is None else [key], [kind] if kind else [], since, until)
         if form:
             columns = view_columns(reader, "error_group")
             return tables.answer(form, "errors", error_groups(reader, which, tables.MOST), columns)

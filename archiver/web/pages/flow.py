@@ -55,7 +55,7 @@ def flow(room: Room, request: Request) -> Response:
         is_counted_by_day = bool(days) and some.runs == LOOKED_AT
         values: dict[str, Any] = {
             "figures": with_days(some, days) if is_counted_by_day else some,
-            "errors": error_groups(reader, ErrorFilter([one.flow_key], (), which.since), ERRORS),
+            "errors": error_groups(reader, _errors(which), ERRORS),
         }
     return page(
         room,
@@ -103,10 +103,15 @@ def _asked_for(asked: Asked, flow_key: int) -> FlowRuns:
     )
 
 
+def _errors(which: FlowRuns) -> ErrorFilter:
+    """The kinds of errors of the same period."""
+    return ErrorFilter([which.flow_key], (), which.since, which.until)
+
+
 def _as_file(reader: Reader, asked: Asked, which: FlowRuns, form: str, table: str) -> Response:
     name = f"flow-{which.flow_key}-{table}"
     if table == "errors":
-        rows = error_groups(reader, ErrorFilter([which.flow_key], (), which.since), tables.MOST)
+        rows = error_groups(reader, _errors(which), tables.MOST)
         return tables.answer(form, name, rows, view_columns(reader, "error_group"))
     if table == "days":
         rows = days_of(reader, which.flow_key, which.since, which.until)

@@ -14,8 +14,9 @@ from archiver.cli.output import write_rows
 from archiver.logs import load_exact
 from archiver.queries import Criterion, Json
 from archiver.web.errors import WrongQuestion
-from archiver.web.pages.asked import Asked, criteria_of, word_of
+from archiver.web.pages.asked import Asked, attempt, criteria_of, word_of
 from archiver.web.pages.document import NODES, Node, bodies_of, indented_json, indented_xml, readable, tree_of
+from archiver.web.pages.search import meant
 from archiver.web.pages.tables import csv_text, json_bytes
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -120,6 +121,7 @@ def test_searches_in_words() -> None:
 @pytest.mark.parametrize(
     "query",
     ["since=tomorrow", "until=2026-13-01", "since=99999999y", "shortest=-1", "shortest=1e9", "behind=1", "status=well",
+     "until=2026-01-01&since=2026-01-02", "until=8d&since=7d",
      f"by={'x' * 1001}", "q=%00", "behind=2026-01-01%2000:00:00%2B00~99999999999999999999"],
 )  # fmt: skip
 def test_wrong_filters_are_named(query: str) -> None:
@@ -132,6 +134,28 @@ def test_wrong_filters_are_named(query: str) -> None:
 
     with pytest.raises(WrongQuestion, match=rf"^{query.partition('=')[0]}"):
         read()
+
+
+def test_what_a_form_shows_again_says_what_is_wrong() -> None:
+    def read() -> float | None:
+        return asked("shortest=quick").seconds("shortest")
+
+    instead, wrong = attempt(read, 1.0, ("shortest",))
+    assert wrong is not None
+    assert (instead, wrong.field) == (1.0, "shortest")
+    assert attempt(lambda: asked("shortest=2m").seconds("shortest"), 1.0, ("shortest",)) == (120.0, None)
+    with pytest.raises(WrongQuestion):
+        attempt(read, 1.0, ())
+
+
+@pytest.mark.parametrize(
+    ("text", "better"),
+    [("sku = X", "sku=X"), ("sku:X", "sku=X"), ("sku :  X size= 7", "sku=X size=7"),
+     ("status : failed", "status=failed"), ('sku = "two words"', 'sku="two words"'), ("sku=X", ""), ("sku=A:B", ""),
+     ("it was: X", ""), ("created: X", ""), ('"sku = X"', ""), ("sku =", "")],
+)  # fmt: skip
+def test_almost_a_field_and_its_value(text: str, better: str) -> None:
+    assert meant(text, ["sku", "size"]) == better
 
 
 def test_links_keep_the_filters() -> None:

@@ -543,6 +543,10 @@ def test_the_archive_page_names_what_is_missing(site: Site) -> None:
         ("/errors/1/0123456789abcdef", 404, "lists all kinds"),
         ("/errors/1/no-such-thing", 404, "lists all kinds"),
         ("/flows/1?since=soon", 400, "since: 'soon' is no time"),
+        ("/flows/1?until=2020-01-01", 400, "until: '2020-01-01' does not lie after since, '7d'"),
+        ("/search?q=x&since=2026-01-02&until=2026-01-01", 400, "'2026-01-01' does not lie after since, '2026-01-02'"),
+        ("/history?q=x&since=1d&until=2d", 400, "'2d' does not lie after since, '1d'"),
+        ("/errors?since=1d&until=2d", 400, "'2d' does not lie after since, '1d'"),
         ("/flows/1?status=bad", 400, "is none of in_progress, success"),
         ("/flows/1?shortest=quick", 400, "write 90s, 5m or 2h"),
         ("/flows/1?behind=1", 400, "begin at its top"),
@@ -556,6 +560,59 @@ def test_the_archive_page_names_what_is_missing(site: Site) -> None:
 )
 def test_wrong_questions_get_an_answer_that_helps(site: Site, path: str, status: int, says: str) -> None:
     assert says in site.text(path, status)
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "kept"),
+    [
+        ("/search?q=sku%3DX&flow=1&status=failed&since=27.11.2026&until=1d", "since", ("sku=X", "27.11.2026", "1d")),
+        ("/search?q=created%3D1&since=2d", "q", ("created=1", "2d")),
+        ("/history?q=sku%3DX&since=2d&until=27.11.2026", "until", ("sku=X", "2d", "27.11.2026")),
+        ("/errors?flow=1&class=timeout&since=27.11.2026", "since", ("27.11.2026",)),
+        ("/flows/1?status=failed&trigger=manual&by=ada&since=27.11.2026", "since", ("ada", "27.11.2026")),
+        ("/flows/1?status=failed&by=ada&shortest=quick&longest=5m", "shortest", ("ada", "quick", "5m")),
+        (f"/flows/3/runs/{EVIL}?status=all&q={'a%20' * 11}", "q", ("a " * 10 + "a",)),
+    ],
+)
+def test_a_form_that_was_filled_in_wrongly_comes_back(site: Site, path: str, field: str, kept: tuple[str, ...]) -> None:
+    page = site.get(path, 400)
+    form = next(part for part in page.text.split("<form") if part.startswith(' class="filters"')).partition("</form>")[
+        0
+    ]
+    tags = Tags(form).found
+    values = [attributes.get("value") or "" for tag, attributes in tags if tag == "input"]
+    assert [one for one in values if one in kept] == list(kept)
+    chosen = {attributes["value"] for tag, attributes in tags if tag == "option" and "selected" in attributes}
+    assert chosen >= {one for one in ("1", "failed", "timeout", "manual") if f"={one}&" in path}
+    (label,) = [one for one in form.split("<label") if 'role="alert"' in one]
+    assert f'name="{field}"' in label
+    assert page.text.count("<tbody>") == 0 or field == "q", "no rows that were not asked for"
+    program = site.get(f"{path}&format=json", 400).json()
+    assert program["message"] in unescape(label)
+
+
+@pytest.mark.parametrize(
+    ("path", "says", "leads"),
+    [
+        ("/search?q=sku+%3D+X", "Did you mean sku=X?", "/search?q=sku%3DX"),
+        ("/history?q=sku%3AX", "Did you mean sku=X?", "/history?q=sku%3DX"),
+        ("/search?q=SKU%3DX", "No line has a field called SKU ; did you mean sku ?", "/search?q=sku%3DX"),
+        ("/search?q=qqqqq%3DX", "No line has a field called qqqqq .", ""),
+        ("/search?q=kilitlenmis", "Words of a message are found within a run", "/errors"),
+        (
+            "/search?q=sku%3DX&since=1d",
+            "in what was chosen; look at all flows, results and times .",
+            "/search?q=sku%3DX",
+        ),
+        ("/history?q=sku%3DX", "upper and lower case are different", ""),
+    ],
+)
+def test_a_search_that_finds_nothing_says_what_may_help(site: Site, path: str, says: str, leads: str) -> None:
+    text = re.sub(r"\s+", " ", site.text(path))
+    assert "No line matches" in text
+    assert says.replace(" ?", "?").replace(" ;", ";").replace(" .", ".") in re.sub(r" ([?;.])", r"\1", text)
+    assert not leads or f'href="{leads}"' in site.get(path).text
+    assert ("Words of a message" in text) == ("kilitlenmis" in path or "+" in path or "%3AX" in path)
 
 
 def test_questions_without_end_are_cut_short(site: Site) -> None:

@@ -16,7 +16,11 @@ class Refusal(ArchiverError):
 
 
 class WrongQuestion(Refusal):
-    """A parameter is missing or incorrect."""
+    """A parameter is missing or incorrect. `field`: which one, where that is known."""
+
+    def __init__(self, message: str, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class NotAdmitted(Refusal):

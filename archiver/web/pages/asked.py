@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
+from typing import TypeVar
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -18,6 +19,8 @@ LONGEST = 1_000  # characters of one filter
 EVER = "all"  # the word for a period without a beginning
 MOST_WORDS = 10  # of a search
 LARGEST_KEY = 2**31 - 1  # of a flow
+
+Meant = TypeVar("Meant")
 
 _SPAN = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s?(ms|s|m|min|h)?", re.ASCII)
 _UNITS = {"ms": 0.001, None: 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
@@ -46,22 +49,23 @@ class Asked:
         """One of some words, or the default."""
         value = self.text(name, default)
         if value != default and value not in known:
-            raise WrongQuestion(f"{name}: {value[:40]!r} is none of {', '.join(known)}.")
+            raise WrongQuestion(f"{name}: {value[:40]!r} is none of {', '.join(known)}.", name)
         return value
 
     def period(self, default: str = EVER) -> tuple[datetime | None, datetime | None]:
-        """What `since` and `until` mean; dates without a zone are in UTC."""
+        """What `since` and `until` mean; dates without a zone are in UTC. There is time between the two."""
         since, until = self.text("since", default), self.text("until")
-        return (
-            None if since == EVER else self._moment("since", since, end=False),
-            self._moment("until", until, end=True) if until else None,
-        )
+        first = None if since == EVER else self._moment("since", since, end=False)
+        last = self._moment("until", until, end=True) if until else None
+        if first is not None and last is not None and last <= first:
+            raise WrongQuestion(f"until: {until[:40]!r} does not lie after since, {since[:40]!r}.", "until")
+        return first, last
 
     def _moment(self, name: str, text: str, *, end: bool) -> datetime:
         try:
             return moment(text, self._now, zone=UTC, end=end)
         except ValueError as exc:
-            raise WrongQuestion(f"{name}: {text[:40]!r} {exc}.") from None
+            raise WrongQuestion(f"{name}: {text[:40]!r} {exc}.", name) from None
 
     def seconds(self, name: str) -> float | None:
         """A duration such as `90s`, `5m`, `2h`; a bare number is seconds."""
@@ -70,7 +74,7 @@ class Asked:
             return None
         match = _SPAN.fullmatch(text)
         if match is None:
-            raise WrongQuestion(f"{name}: {text[:40]!r} is no duration: write 90s, 5m or 2h.")
+            raise WrongQuestion(f"{name}: {text[:40]!r} is no duration: write 90s, 5m or 2h.", name)
         return float(match[1]) * _UNITS[match[2]]
 
     def place(self, name: str = "behind") -> tuple[str, int] | None:
@@ -93,6 +97,16 @@ class Asked:
         return f"{self.path}?{urlencode(kept)}" if kept else self.path
 
 
+def attempt(read: Callable[[], Meant], instead: Meant, shown: Collection[str]) -> tuple[Meant, WrongQuestion | None]:
+    """What was asked for; `instead`, and what is wrong, where that is a field that the page's form shows again."""
+    try:
+        return read(), None
+    except WrongQuestion as exc:
+        if exc.field not in shown:
+            raise
+        return instead, exc
+
+
 def place_word(place: tuple[str, int] | None) -> str | None:
     """A place of a list for the URL."""
     return None if place is None else f"{place[0]}~{place[1]}"
@@ -102,11 +116,11 @@ def criteria_of(text: str) -> list[Criterion]:
     """`sku=X status=failed "a b"`: FIELD=VALUE, or a VALUE in any field; quotes keep blanks together."""
     words = [word for word in _WORD.findall(text) if word]
     if len(words) > MOST_WORDS:
-        raise WrongQuestion(f"At most {MOST_WORDS} things can be looked for at once.")
+        raise WrongQuestion(f"At most {MOST_WORDS} things can be looked for at once.", "q")
     try:
         return [_criterion(word) for word in words]
     except NotSearched as exc:
-        raise WrongQuestion(f"{exc} of this page.".replace("--", "")) from None
+        raise WrongQuestion(f"{exc} of this page.".replace("--", ""), "q") from None
 
 
 def _criterion(word: str) -> Criterion:

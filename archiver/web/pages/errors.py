@@ -31,7 +31,7 @@ from archiver.queries.spreadsheet import plain
 from archiver.web.errors import NotThere
 from archiver.web.pages import tables
 from archiver.web.pages.answers import page
-from archiver.web.pages.asked import Asked, flow_asked, word_of
+from archiver.web.pages.asked import Asked, attempt, flow_asked, word_of
 from archiver.web.pages.flow import PERIOD, PERIODS, flow_of
 from archiver.web.room import Room
 
@@ -58,7 +58,7 @@ def errors(room: Room, request: Request) -> Response:
     now = room.clock()
     asked = Asked(request, now)
     form = tables.format_of(asked)
-    since, until = asked.period(PERIOD)
+    (since, until), wrong = attempt(lambda: asked.period(PERIOD), (None, None), () if form else ("since", "until"))
     kind = asked.word("class", CLASSES)
     with room.reading() as reader:
         known = flows(reader)
@@ -68,14 +68,16 @@ def errors(room: Room, request: Request) -> Response:
         if form:
             columns = view_columns(reader, "error_group")
             return tables.answer(form, "errors", error_groups(reader, which, tables.MOST), columns)
-        groups = error_groups(reader, which, PAGE + 1)
+        groups = [] if wrong else error_groups(reader, which, PAGE + 1)
         some = [(group["flow_key"], group["fingerprint"]) for group in groups[:PAGE]]
         trends = failures_by_day(reader, some, _first(now, DAYS))
     return page(
         room,
         request,
         "errors.html",
+        400 if wrong else 200,
         asked=asked,
+        wrong=wrong,
         flows=known,
         classes=CLASSES,
         kind=kind,

@@ -28,7 +28,7 @@ from archiver.queries.reader import Place
 from archiver.web.errors import NotThere
 from archiver.web.pages import tables
 from archiver.web.pages.answers import page
-from archiver.web.pages.asked import Asked, place_word
+from archiver.web.pages.asked import Asked, attempt, place_word
 from archiver.web.pages.words import KINDS
 from archiver.web.room import Room
 
@@ -36,6 +36,7 @@ PAGE = 50  # runs of the list
 ERRORS = 8  # kinds of errors
 PERIOD = "7d"
 PERIODS = {"24h": "24 hours", "7d": "7 days", "30d": "30 days", "90d": "90 days", "1y": "a year", "all": "all time"}
+SHOWN = ("since", "until", "shortest", "longest")  # fields of the form that can be filled in wrongly
 TABLES = ("runs", "errors", "days")
 
 
@@ -45,37 +46,44 @@ def flow(room: Room, request: Request) -> Response:
     form, table = tables.format_of(asked), asked.word("table", TABLES, "runs")
     with room.reading() as reader:
         one = flow_of(reader, request)
-        which = _asked_for(asked, one.flow_key)
+        key = one.flow_key
+        which, wrong = attempt(lambda: _asked_for(asked, key), FlowRuns(key), () if form else SHOWN)
         if form:
             return _as_file(reader, asked, which, form, table)
-        runs = page_of_runs(reader, which, PAGE)
-        drawn, is_cut = drawn_runs(reader, which)
-        days = days_of(reader, one.flow_key, which.since, which.until) if is_cut and not which.is_filtered else []
-        some = figures(reader, which)
-        is_counted_by_day = bool(days) and some.runs == LOOKED_AT
-        values: dict[str, Any] = {
-            "figures": with_days(some, days) if is_counted_by_day else some,
-            "errors": error_groups(reader, _errors(which), ERRORS),
-        }
+        values = {} if wrong else _found(reader, asked, request, which)
     return page(
         room,
         request,
         "flow.html",
+        400 if wrong else 200,
         asked=asked,
+        wrong=wrong,
         flow=one,
-        runs=runs,
-        following=asked.url(behind=place_word(runs.more)) if runs.more else None,
-        which=which,
         period=asked.text("since", PERIOD),
         periods=PERIODS,
         statuses=tuple(STATUSES),
-        picture=_days_picture(days) if days else _runs_picture(drawn, request, one.flow_key),
-        is_cut=is_cut and not days,
-        is_counted_by_day=is_counted_by_day,
-        looked_at=LOOKED_AT,
-        drawn=DRAWN,
         **values,
     )
+
+
+def _found(reader: Reader, asked: Asked, request: Request, which: FlowRuns) -> dict[str, Any]:
+    """The runs of the period as a picture, in figures and as a list, and its kinds of errors."""
+    runs = page_of_runs(reader, which, PAGE)
+    drawn, is_cut = drawn_runs(reader, which)
+    days = days_of(reader, which.flow_key, which.since, which.until) if is_cut and not which.is_filtered else []
+    some = figures(reader, which)
+    is_counted_by_day = bool(days) and some.runs == LOOKED_AT
+    return {
+        "runs": runs,
+        "following": asked.url(behind=place_word(runs.more)) if runs.more else None,
+        "picture": _days_picture(days) if days else _runs_picture(drawn, request, which.flow_key),
+        "figures": with_days(some, days) if is_counted_by_day else some,
+        "errors": error_groups(reader, _errors(which), ERRORS),
+        "is_cut": is_cut and not days,
+        "is_counted_by_day": is_counted_by_day,
+        "looked_at": LOOKED_AT,
+        "drawn": DRAWN,
+    }
 
 
 def flow_of(reader: Reader, request: Request) -> FlowRow:

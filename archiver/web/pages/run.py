@@ -17,7 +17,7 @@ from archiver.queries.run_lines import RunLines, page_of_lines
 from archiver.web.errors import NotThere
 from archiver.web.pages import tables
 from archiver.web.pages.answers import page
-from archiver.web.pages.asked import Asked, criteria_of, place_word
+from archiver.web.pages.asked import Asked, attempt, criteria_of, place_word
 from archiver.web.pages.flow import flow_of
 from archiver.web.room import Room
 
@@ -42,7 +42,7 @@ def run(room: Room, request: Request) -> Response:
     form = tables.format_of(asked)
     with room.reading() as reader:
         flow, one = flow_of(reader, request), run_of(reader, request)
-        which = _lines_asked(asked, one)
+        which, wrong = attempt(lambda: _lines_asked(asked, one), RunLines(), () if form else ("q",))
         if form:
             return _as_file(reader, asked, one, which, form)
         lines = page_of_lines(reader, one, which, PAGE)
@@ -58,11 +58,13 @@ def run(room: Room, request: Request) -> Response:
         room,
         request,
         "run.html",
+        400 if wrong else 200,
         asked=asked,
+        wrong=wrong,
         flow=flow,
         run=one,
         lines=lines,
-        result=which.status or "all",
+        result=asked.text("status") if wrong else which.status or "all",
         statuses=STATUSES,
         following=asked.url(behind=place_word(lines.more)) if lines.more else None,
         axis=AXIS,

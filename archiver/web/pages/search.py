@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from contextlib import suppress
 from datetime import datetime
 from difflib import get_close_matches
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from archiver.queries import FlowRow, Row, Search, field_names, flows, history, search, view_columns
+from archiver.queries import (
+    Criterion,
+    FlowRow,
+    NotSearched,
+    Row,
+    Search,
+    field_names,
+    flows,
+    history,
+    search,
+    view_columns,
+)
 from archiver.queries.error_story import with_runs
 from archiver.queries.history import MORE
 from archiver.web.pages import tables
 from archiver.web.pages.answers import page
-from archiver.web.pages.asked import Asked, criteria_of, flow_asked
+from archiver.web.pages.asked import Asked, attempt, criteria_of, flow_asked
 from archiver.web.pages.run import named
 from archiver.web.pages.words import kind
 from archiver.web.room import Room
 
 STATUSES = ("success", "failed", "in_progress", "empty", "unknown")
+SHOWN = ("q", "since", "until")  # fields of the forms that can be filled in wrongly
 LIMITS = ("50", "200", "500")
 FIELDS = 200  # names that are offered
 STRIP = 1000  # units of a story's time axis
@@ -33,7 +47,7 @@ def search_page(room: Room, request: Request) -> Response:
     form, limit = tables.format_of(asked), int(asked.word("limit", LIMITS, LIMITS[0]))
     with room.reading() as reader:
         known = flows(reader)
-        which = _which(asked, known, by_status=True)
+        which, wrong = attempt(lambda: _which(asked, known, by_status=True), Search(), () if form else SHOWN)
         is_asked = bool(which.criteria or which.statuses)
         if form:
             rows = islice(search(reader, which, tables.MOST) if is_asked else (), tables.MOST)
@@ -41,13 +55,15 @@ def search_page(room: Room, request: Request) -> Response:
         found = list(search(reader, which, limit + 1)) if is_asked else []
         names = field_names(reader)
         sought = asked.text("q")
-        runs = named(reader, sought) if "=" not in sought and " " not in sought else []
+        runs = named(reader, sought) if is_asked and "=" not in sought and " " not in sought else []
         lines = with_runs(reader, found[:limit])
     return page(
         room,
         request,
         "search.html",
+        400 if wrong else 200,
         asked=asked,
+        wrong=wrong,
         sought=sought,
         flows=known,
         statuses=STATUSES,
@@ -57,7 +73,7 @@ def search_page(room: Room, request: Request) -> Response:
         following=_more(asked, limit) if len(found) > limit else None,
         limit=limit,
         names=names[:FIELDS],
-        hints=_hints(which, names),
+        **_advice(asked, which, names),
         is_one_thing=len(which.criteria) == 1,
     )
 
@@ -80,7 +96,7 @@ def history_page(room: Room, request: Request) -> Response:
     form, limit = tables.format_of(asked), int(asked.word("limit", LIMITS, LIMITS[1]))
     with room.reading() as reader:
         known = flows(reader)
-        which = _which(asked, known, by_status=False)
+        which, wrong = attempt(lambda: _which(asked, known, by_status=False), Search(), () if form else SHOWN)
         if form:
             rows = history(reader, which, tables.MOST) if which.criteria else iter(())
             return tables.answer(form, "history", rows, [*view_columns(reader, "line"), *MORE])
@@ -91,7 +107,9 @@ def history_page(room: Room, request: Request) -> Response:
         room,
         request,
         "history.html",
+        400 if wrong else 200,
         asked=asked,
+        wrong=wrong,
         sought=asked.text("q"),
         flows=known,
         lines=lines[::-1],
@@ -101,7 +119,7 @@ def history_page(room: Room, request: Request) -> Response:
         following=_more(asked, limit) if len(told) > limit else None,
         limit=limit,
         names=names[:FIELDS],
-        hints=_hints(which, names),
+        **_advice(asked, which, names),
         standings=_standings(lines),
         counts=Counter(line["status"] or "unknown" for line in lines).most_common(),
         axis=STRIP,
@@ -122,10 +140,44 @@ def _more(asked: Asked, limit: int) -> str | None:
     return asked.url(limit=larger) if larger else None
 
 
+def _advice(asked: Asked, which: Search, names: list[str]) -> dict[str, Any]:
+    """What may help where nothing is found."""
+    return {
+        "hints": _hints(which, names),
+        "meant": meant(asked.text("q"), names),
+        "is_words": any(one.field in (None, "message") for one in which.criteria),
+        "is_narrowed": bool(which.flow_keys or which.statuses or which.since or which.until),
+    }
+
+
 def _hints(which: Search, names: list[str]) -> list[tuple[str, str]]:
     """Names that no line has, and the nearest that some have."""
     fields = [one.field for one in which.criteria if one.field is not None and not one.has_column]
-    return [(name, next(iter(get_close_matches(name, names, 1)), "")) for name in fields if name not in names]
+    return [(name, _nearest(name, names)) for name in fields if name not in names]
+
+
+def _nearest(name: str, names: list[str]) -> str:
+    known = {one.lower(): one for one in names}
+    return next((known[one] for one in get_close_matches(name.lower(), known, 1)), "")
+
+
+_ALMOST = re.compile(r'(?<!\S)([^\s"=:]+)(?:\s+=\s*|=\s+|\s*:\s*)(?=\S)')
+
+
+def meant(text: str, names: list[str]) -> str:
+    """`sku = X` and `sku: X` as FIELD=VALUE; nothing where no field is named like that."""
+
+    def written(found: re.Match[str]) -> str:
+        return f"{found[1]}=" if _is_field(found[1], names) else found[0]
+
+    better = _ALMOST.sub(written, text)
+    return better if better != text else ""
+
+
+def _is_field(name: str, names: list[str]) -> bool:
+    with suppress(NotSearched):
+        return name in names or Criterion(name, "").has_column
+    return False
 
 
 def _standings(lines: list[Row]) -> list[Standing]:

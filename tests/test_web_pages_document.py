@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from datetime import UTC, datetime
+from urllib.parse import urlencode
 
 import pytest
 from starlette.requests import Request
@@ -146,6 +147,17 @@ def test_what_a_form_shows_again_says_what_is_wrong() -> None:
     assert attempt(lambda: asked("shortest=2m").seconds("shortest"), 1.0, ("shortest",)) == (120.0, None)
     with pytest.raises(WrongQuestion):
         attempt(read, 1.0, ())
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "first", "last"),
+    [("2026-02-01", "2026-02-01", "2026-02-01T00:00:00+00:00", "2026-02-02T00:00:00+00:00"),
+     ("2026-02-01T10:00:00.5+03:00", "today", "2026-02-01T07:00:00.500000+00:00", "2026-03-02T00:00:00+00:00"),
+     ("7d", "12h", "", ""), ("all", "", "", ""), ("soon", "27.11.2026", "", "")],
+)  # fmt: skip
+def test_moments_of_a_form_are_told_with_their_zone(since: str, until: str, first: str, last: str) -> None:
+    one = asked(urlencode({"since": since, "until": until}))
+    assert (one.exact("since"), one.exact("until")) == (first, last)
 
 
 @pytest.mark.parametrize(

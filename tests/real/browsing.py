@@ -194,6 +194,30 @@ def keyboard(visit: Visit) -> None:
     assert "Asia/Tokyo" in page.locator("footer").inner_text()
 
 
+def zones(visit: Visit, paths: dict[str, str]) -> None:
+    """What is copied off a page finds its line: moments that are written are the reader's, in links they are exact."""
+    page = visit.page
+    visit.go(paths["line"])
+    line = page.get_by_role("heading", level=1).inner_text().split()[-1]
+    began = page.locator(".facts-list div", has=page.get_by_text("Began", exact=True)).locator("time")
+    shown, moment = began.inner_text(), began.get_attribute("datetime") or ""
+    visit.go(paths["search"])
+    page.fill("#f-since", shown)
+    page.fill("#f-until", f"{shown[:-8]}23:59:59")
+    page.locator("form.filters button").click()
+    page.wait_for_url(re.compile("until=.*%2B09%3A00"))
+    assert page.locator(f"tbody th a[href$='/line/{line}']").count() == 1
+    assert [page.input_value(name) for name in ("#f-since", "#f-until")] == [shown, f"{shown[:-8]}23:59:59"]
+    visit.go(f"/search?q=status%3Dfailed&since={moment}&until={moment[:10]}")
+    assert page.input_value("#f-since") == shown
+    page.fill("#f-since", "2026-02-30")
+    page.evaluate(
+        "document.querySelector('form.filters').setAttribute('data-sent', new URLSearchParams("
+        "new FormData(document.querySelector('form.filters'))).toString())"
+    )
+    assert "since=2026-02-30&" in (page.locator("form.filters").get_attribute("data-sent") or ""), "no date: as it is"
+
+
 def scriptless(visit: Visit, paths: dict[str, str]) -> None:
     """Filters, paging and the tree work all the same; times are in UTC."""
     page = visit.page
@@ -205,6 +229,8 @@ def scriptless(visit: Visit, paths: dict[str, str]) -> None:
     visit.go(paths["line"])
     expect(page.locator(".tree details").first).to_be_visible()
     assert "UTC" in page.locator("footer").inner_text()
+    visit.go("/search")
+    expect(page.get_by_label("Since (UTC)")).to_be_visible()
 
 
 def path_of(page: Page) -> str:
@@ -225,6 +251,7 @@ def main(given: dict[str, Any]) -> str:
             checked += len(visit.checked)
         with visiting(playwright, given, timezone_id="Asia/Tokyo") as visit:
             keyboard(visit)
+            zones(visit, paths)
         with visiting(playwright, given, java_script_enabled=False) as visit:
             scriptless(visit, paths)
     return f"{len(paths)} pages, {checked} of them looked at by axe-core; screenshots in {given['folder']}"

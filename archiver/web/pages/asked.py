@@ -23,6 +23,7 @@ LARGEST_KEY = 2**31 - 1  # of a flow
 Meant = TypeVar("Meant")
 
 _SPAN = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s?(ms|s|m|min|h)?", re.ASCII)
+_BACK = re.compile(r"\d{1,9}\s?[A-Za-z]", re.ASCII)
 _UNITS = {"ms": 0.001, None: 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 _WORD = re.compile(r'(?:[^\s"]|"[^"]*"?)+')
 _PLACE = re.compile(r"(\d{4,6}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d{1,6})?\+00)~(-?\d{1,19})", re.ASCII)
@@ -60,6 +61,16 @@ class Asked:
         if first is not None and last is not None and last <= first:
             raise WrongQuestion(f"until: {until[:40]!r} does not lie after since, {since[:40]!r}.", "until")
         return first, last
+
+    def exact(self, name: str) -> str:
+        """`since` or `until` as a moment with its zone; nothing for what has none, such as `7d`, or is wrong."""
+        text = self.text(name)
+        if text == EVER or _BACK.fullmatch(text) or not text:
+            return ""
+        try:
+            return self._moment(name, text, end=name == "until").isoformat()
+        except WrongQuestion:
+            return ""
 
     def _moment(self, name: str, text: str, *, end: bool) -> datetime:
         try:

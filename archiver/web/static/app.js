@@ -1,4 +1,4 @@
-// Times in the reader's zone (UTC on hover), and the switch between light and dark.
+// Times in the reader's zone (UTC on hover), also those that the reader writes; and the switch between light and dark.
 (() => {
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
   const pad = (number) => String(number).padStart(2, "0");
@@ -18,6 +18,45 @@
     }
   };
 
+  // Fields for moments: what the page was asked for is shown in the reader's zone. What is written there is sent with
+  // the offset that the zone then has, so that an address means the same everywhere.
+  const fields = (root) => {
+    for (const field of root.querySelectorAll("input[data-moment]")) {
+      const moment = new Date(field.dataset.moment);
+      if (!field.dataset.moment || Number.isNaN(moment.valueOf()) || field.dataset.local) continue;
+      field.value = written(moment) + (/\.\d+/.exec(field.dataset.moment) || "");
+      field.dataset.local = "yes";
+    }
+    for (const one of root.querySelectorAll("[data-utc]")) one.hidden = true;
+  };
+  const WRITTEN = /^(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(\.\d{1,6})?)?)?$/;
+  const DAYS = { today: 0, yesterday: 1 };
+  const exact = (moment, fraction) => {
+    const minutes = -moment.getTimezoneOffset();
+    const offset = `${pad(Math.floor(Math.abs(minutes) / 60))}:${pad(Math.abs(minutes) % 60)}`;
+    return `${written(moment).replace(" ", "T")}${fraction || ""}${minutes < 0 ? "-" : "+"}${offset}`;
+  };
+  const sent = (text, isEnd) => {
+    const now = new Date();
+    if (text in DAYS) {
+      return exact(new Date(now.getFullYear(), now.getMonth(), now.getDate() - DAYS[text] + (isEnd ? 1 : 0)));
+    }
+    const found = WRITTEN.exec(text);
+    if (!found) return text;
+    const [, year, month, day, hour, minute, second, fraction] = found;
+    const moment = new Date(year, month - 1, day, hour || 0, minute || 0, second || 0);
+    // What is no date is the server's to refuse.
+    if (!written(moment).startsWith(`${year}-${month}-${day}`) || minute > 59 || second > 59) return text;
+    if (isEnd && hour === undefined) moment.setDate(moment.getDate() + 1);
+    return exact(moment, fraction);
+  };
+  document.addEventListener("formdata", (event) => {
+    for (const name of ["since", "until"]) {
+      const text = event.formData.get(name);
+      if (text) event.formData.set(name, sent(text.trim(), name === "until"));
+    }
+  });
+
   const root = document.documentElement;
   const isDark = () =>
     (root.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
@@ -25,8 +64,9 @@
 
   document.addEventListener("DOMContentLoaded", () => {
     times(document);
+    fields(document);
     for (const one of document.querySelectorAll("[data-zone]")) {
-      one.textContent = `Times are in your zone, ${zone}; hover for UTC. Dates that you write are in UTC.`;
+      one.textContent = `Times are in your zone, ${zone}; hover for UTC. Dates that you write are in it, too.`;
     }
     const button = document.querySelector("[data-theme-toggle]");
     button.hidden = false;
@@ -38,5 +78,8 @@
       document.dispatchEvent(new Event("archiver:theme"));
     });
   });
-  document.addEventListener("htmx:afterSettle", () => times(document));
+  document.addEventListener("htmx:afterSettle", () => {
+    times(document);
+    fields(document);
+  });
 })();

@@ -248,6 +248,22 @@ def test_every_link_leads_somewhere_and_nothing_hostile_gets_through(site: Site)
     assert len(seen) > 60
 
 
+# --- the board ---
+
+
+def _on_the_board(site: Site, flow: int) -> str:
+    rows = site.get("/").text.split("<tr ")
+    return next(row for row in rows if f'href="/flows/{flow}"' in row)
+
+
+def test_the_board_says_both_that_a_run_failed_and_that_nothing_is_archived(site: Site) -> None:
+    (key,) = site.ask(f"SELECT flow_key FROM archive.run WHERE log_id = {EVIL}")[0]
+    row = _on_the_board(site, key)
+    assert re.findall(r'<span class="state \w+">([^<]*)', row) == ["Failed", "Not archived now"]
+    assert row.count('<small class="why">') == 2, "what the run says, and why nothing is archived"
+    assert "Not archived now" not in _on_the_board(site, 1)
+
+
 # --- a flow ---
 
 

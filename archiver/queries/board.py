@@ -44,12 +44,14 @@ class BoardRow:
     """A flow as the board shows it. `state`: failed, stale, unreachable, running, ok or idle, worst first.
 
     `row`: columns of reporting.flow, reporting.flow_health and archive.checkpoint; `bars`: its latest runs, the oldest
-    first; `why`: what its last finished run says went wrong, where that failed.
+    first; `is_unreachable`: it is not archived now, whatever its state; `why`: what its last finished run says went
+    wrong, where that failed.
     """
 
     state: str
     row: Row
     bars: tuple[Bar, ...]
+    is_unreachable: bool
     why: str | None = None
 
     @property
@@ -83,17 +85,22 @@ def _explained(reader: Reader, rows: list[BoardRow]) -> list[BoardRow]:
 def _judged(row: Row, now: datetime) -> BoardRow:
     columns = [row.pop(name) or () for name in ("statuses", "durations", "log_ids")]
     bars = tuple(Bar(*one) for one in zip(*columns, strict=True))
-    return BoardRow(_state(row, bars, now), row, bars)
+    is_unreachable = _is_unreachable(row, now)
+    return BoardRow(_state(row, bars, is_unreachable=is_unreachable), row, bars, is_unreachable)
 
 
-def _state(row: Row, bars: tuple[Bar, ...], now: datetime) -> str:
+def _is_unreachable(row: Row, now: datetime) -> bool:
+    is_overdue = row["next_due_at"] is not None and now - row["next_due_at"] > timedelta(hours=1)
+    return bool(row["failures_in_a_row"]) or is_overdue
+
+
+def _state(row: Row, bars: tuple[Bar, ...], *, is_unreachable: bool) -> str:
     over = [bar for bar in bars if bar.seconds is not None]
     if over and over[-1].status == 3:
         return "failed"
     if row["is_stale"]:
         return "stale"
-    overdue = row["next_due_at"] is not None and now - row["next_due_at"] > timedelta(hours=1)
-    if row["failures_in_a_row"] or overdue:
+    if is_unreachable:
         return "unreachable"
     if bars and bars[-1].seconds is None:
         return "running"

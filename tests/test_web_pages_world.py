@@ -264,6 +264,28 @@ def test_the_board_says_both_that_a_run_failed_and_that_nothing_is_archived(site
     assert "Not archived now" not in _on_the_board(site, 1)
 
 
+def _polls(url: str) -> tuple[bool, bool]:
+    """Whether the board says that no daemon is at work, and whether it promises a poll."""
+    page = requests.get(f"{url}/", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=30).text
+    polls = re.findall(r'<td data-label="Next poll">([^<]*)</td>', page)
+    assert len(polls) == 3
+    return "No daemon is at work on this archive" in page, set(polls) != {"\N{EN DASH}"}
+
+
+def test_the_board_promises_a_poll_only_where_a_daemon_is_at_work(site: Site) -> None:
+    assert _polls(site.url) == (True, False)
+    with replaying(site.database, flow_keys=(1,)) as url:
+        assert _polls(url) == (False, True), "the daemon of this process"
+    with psycopg.connect(site.database, autocommit=True) as connection:
+        connection.execute("INSERT INTO archive.daemon (owner, flows) VALUES ('host:1:x', 2)")
+        try:
+            assert _polls(site.url) == (False, True)
+            connection.execute("UPDATE archive.daemon SET seen_at = now() - interval '5 minutes'")
+            assert _polls(site.url) == (True, False)
+        finally:
+            connection.execute("DELETE FROM archive.daemon")
+
+
 # --- a flow ---
 
 

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from archiver.queries.board import RECENT, Bar
 from archiver.queries.board import board as all_flows
+from archiver.queries.vitals import daemons
 from archiver.web.pages import tables
 from archiver.web.pages.answers import page
 from archiver.web.pages.asked import Asked
@@ -47,6 +48,7 @@ def board(room: Room, request: Request) -> Response:
     form = tables.format_of(asked)
     with room.reading() as reader:
         flows = all_flows(reader, now)
+        is_at_work = room.flow_keys is not None or bool(daemons(reader))
     if form:
         return tables.answer(form, "flows", [{**flow.row, "state": flow.state} for flow in flows])
     troubled = sum(flow.state in ("failed", "stale", "unreachable") for flow in flows)
@@ -61,6 +63,7 @@ def board(room: Room, request: Request) -> Response:
         words=WORDS,
         troubled=troubled,
         several=several,
+        is_at_work=is_at_work,
         width=RECENT * STEP,
         height=HEIGHT,
     )

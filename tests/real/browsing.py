@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +234,27 @@ def scriptless(visit: Visit, paths: dict[str, str]) -> None:
     expect(page.get_by_label("Since (UTC)")).to_be_visible()
 
 
+def pictures(visit: Visit, paths: dict[str, str]) -> None:
+    """No label of the time axis stands in another, however much of the time is shown."""
+    flow = paths["flow"].partition("?")[0]
+    written = """() => new Promise((done) => {
+      const found = [], draw = CanvasRenderingContext2D.prototype.fillText;
+      CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
+        if (/^\\d{4}-/.test(text)) found.push([x, y, this.measureText(text).width]);
+        return draw.apply(this, arguments);
+      };
+      document.dispatchEvent(new Event("archiver:theme"));
+      setTimeout(() => { CanvasRenderingContext2D.prototype.fillText = draw; done(found); }, 300);
+    })"""
+    for days in range(1, 8):
+        for hours in range(0, 24, 4):
+            visit.go(f"{flow}?since={days * 24 - hours}h")
+            labels = sorted(visit.page.evaluate(written))
+            assert labels, f"{days} days"
+            for (left, _, width), (right, _, other) in pairwise(labels):
+                assert right - left > (width + other) / 2, f"{days} days, {hours} hours: {labels}"
+
+
 def path_of(page: Page) -> str:
     return re.sub(r"^https?://[^/]+", "", page.url)
 
@@ -254,6 +276,8 @@ def main(given: dict[str, Any]) -> str:
             zones(visit, paths)
         with visiting(playwright, given, java_script_enabled=False) as visit:
             scriptless(visit, paths)
+        with visiting(playwright, given) as visit:
+            pictures(visit, paths)
     return f"{len(paths)} pages, {checked} of them looked at by axe-core; screenshots in {given['folder']}"
 
 

@@ -14,17 +14,28 @@
   const RESULTS = [["good", "Success", "--good-bar"], ["bad", "Failed", "--bad"], ["empty", "Empty", "--idle-bar"],
     ["going", "In progress", "--going"], ["other", "Unknown", "--warn"]];
 
-  // How far apart the marks are, how they read, and what is added where the day or the year is another one.
-  const DAY = "\n{YYYY}-{MM}-{DD}";
+  // How far apart the marks are, how they read, and what stands below where the day or the year is another one.
+  const DAY = "{YYYY}-{MM}-{DD}";
   const TIMES = [
-    [365 * 86400, "{YYYY}", null, null, null, null, null, null, 1],
-    [28 * 86400, "{MMM}", "\n{YYYY}", null, null, null, null, null, 1],
-    [86400, "{MMM} {D}", "\n{YYYY}", null, null, null, null, null, 1],
-    [60, "{HH}:{mm}", DAY, null, DAY, null, null, null, 1],
-    [1, "{HH}:{mm}:{ss}", DAY, null, DAY, null, null, null, 1],
+    [365 * 86400, "{YYYY}", ""], [28 * 86400, "{MMM}", "{YYYY}"], [86400, "{MMM} {D}", "{YYYY}"],
+    [60, "{HH}:{mm}", DAY], [0, "{HH}:{mm}:{ss}", DAY],
   ];
-  const axes = (values, size) => [
-    { stroke: style("--soft"), grid: { show: false }, ticks: { stroke: style("--line") }, values: TIMES },
+  const LETTER = 8; // pixels, with some air
+  const inZone = (seconds) => new Date(seconds * 1000);
+  const inUtc = (seconds) => uPlot.tzDate(inZone(seconds), "UTC");
+  const marks = (date) => (plot, splits, _, __, apart) => {
+    const [, above, below] = TIMES.find(([least]) => apart >= least);
+    const at = splits.map(date);
+    const days = at.map(uPlot.fmtDate(below));
+    const isNew = days.map((day, place) => day !== days[place - 1]);
+    // The first has no room where the next one stands close beside it.
+    const next = isNew.indexOf(true, 1);
+    const room = next > 0 ? plot.valToPos(splits[next], "x") - plot.valToPos(splits[0], "x") : Infinity;
+    if (room < days[0]?.length * LETTER) isNew[0] = false;
+    return at.map((one, place) => uPlot.fmtDate(above)(one) + (below && isNew[place] ? `\n${days[place]}` : ""));
+  };
+  const axes = (date, values, size) => [
+    { stroke: style("--soft"), grid: { show: false }, ticks: { stroke: style("--line") }, values: marks(date) },
     { stroke: style("--soft"), grid: { stroke: style("--line"), width: 1 }, ticks: { show: false }, size, values },
   ];
   const bars = (label, colour, value, size) => ({
@@ -58,7 +69,7 @@
     const x = { range: [first - edge, last + edge] };
     const plot = new uPlot({
       ...frame(element, 220), scales: { x, y: { range: (_, least, most) => [0, (most || 1) * 1.05] } },
-      series: [{ label: "Run of", value: "{YYYY}-{MM}-{DD} {HH}:{mm}" }, ...series], axes: axes((_, ticks) => ticks.map(span), 64),
+      series: [{ label: "Run of", value: "{YYYY}-{MM}-{DD} {HH}:{mm}" }, ...series], axes: axes(inZone, (_, ticks) => ticks.map(span), 64),
     }, [told.x, ...series.map((one) => one.data)], element);
     plot.over.addEventListener("click", () => {
       if (plot.select.width < 8 && plot.cursor.idx != null) location.assign(told.base + told.ids[plot.cursor.idx]);
@@ -79,13 +90,13 @@
     const line = (label, colour) => ({
       label, scale: "s", stroke: style(colour), width: 1.5, value: (_, one) => span(one), points: { show: false },
     });
-    const frames = axes((_, ticks) => ticks.map((one) => one.toLocaleString()), 52);
+    const frames = axes(inUtc, (_, ticks) => ticks.map((one) => one.toLocaleString()), 52);
     frames.push({
       scale: "s", side: 1, stroke: style("--soft"), grid: { show: false }, ticks: { show: false }, size: 64,
       values: (_, ticks) => ticks.map(span),
     });
     return new uPlot({
-      ...frame(element, 240), tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "UTC"),
+      ...frame(element, 240), tzDate: inUtc,
       scales: { x: wholeDays(told), y: { range: (_, least, most) => [0, (most || 1) * 1.05] }, s: { range: (_, least, most) => [0, (most || 1) * 1.05] } },
       series: [{ label: "Day", value: "{YYYY}-{MM}-{DD}" },
         ...layers.map(([label, colour, , own]) => ({ ...bars(label, colour, String, [0.85, 40, 1]), value: count(own) })),
@@ -95,11 +106,11 @@
   };
 
   const counts = (element, told) => new uPlot({
-    ...frame(element, 160), tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "UTC"),
+    ...frame(element, 160), tzDate: inUtc,
     hooks: {}, cursor: { drag: { x: false, y: false }, y: false },
     scales: { x: wholeDays(told), y: { range: (_, least, most) => [0, (most || 1) * 1.05] } },
     series: [{ label: "Day", value: "{YYYY}-{MM}-{DD}" }, bars("Failed", "--bad", (one) => (one == null ? "–" : one.toLocaleString()), [0.85, 40, 2])],
-    axes: axes((_, ticks) => ticks.map((one) => one.toLocaleString()), 52),
+    axes: axes(inUtc, (_, ticks) => ticks.map((one) => one.toLocaleString()), 52),
   }, [told.x, told.n], element);
 
   const KINDS = { runs, days, counts };

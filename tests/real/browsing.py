@@ -177,6 +177,25 @@ def phone(visit: Visit, paths: dict[str, str]) -> None:
         assert wide <= PHONE["width"], f"{name} is {wide} pixels wide"
         visit.check_access(f"{name}, phone")
         visit.photograph(f"{name}-phone")
+    check_cards(visit)
+
+
+def check_cards(visit: Visit) -> None:
+    """What went wrong with a step stands in the step's card, as wide as that."""
+    visit.go("/search?q=status%3Dfailed")
+    for run in visit.page.locator("td[data-label='Run'] a").evaluate_all("all => all.map(one => one.pathname)"):
+        visit.go(run)
+        if visit.page.locator("tr.under").count():
+            break
+    under = visit.page.locator("tr.under").first
+    row = under.bounding_box()
+    said = under.locator("td").bounding_box()
+    card = under.locator("xpath=preceding-sibling::tr[1]").bounding_box()
+    assert row is not None
+    assert said is not None
+    assert card is not None
+    assert said["width"] > 0.8 * card["width"]
+    assert abs(card["y"] + card["height"] - row["y"]) < 1, "a card of its own"
 
 
 def keyboard(visit: Visit) -> None:

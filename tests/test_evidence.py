@@ -6,6 +6,7 @@ import hashlib
 import html
 import io
 import json
+import re
 import subprocess
 import zipfile
 from datetime import UTC, datetime
@@ -111,6 +112,18 @@ def test_the_page_shows_some_files_and_the_zip_has_all(filled: Bench, monkeypatc
     assert ("files/main-1.zip" in page, "files/sub-101.bin" in page) == (True, False)
     files = json.loads(zipped_files.read("files.json"))
     assert [row["file"] for row in files] == ["files/main-1.zip", "files/sub-101.bin"]
+
+
+def test_the_page_can_be_read_on_a_phone(filled: Bench) -> None:
+    """As wide as the screen; words are broken in messages and JSON alone, and wide tables scroll by themselves."""
+    _, zipped_files = written(filled)
+    page = zipped_files.read("index.html").decode()
+    assert '<meta name="viewport" content="width=device-width' in page
+    screen, _, printed = page.partition("@media print")
+    assert re.findall(r"(.*) \{ overflow-wrap: anywhere \}", screen) == ["h1, .text"]
+    assert "td { overflow-wrap: anywhere }" in printed.partition("</style>")[0], "paper does not scroll"
+    assert page.count('<td class="text">') == 2 * 2, "message and fields of each line"
+    assert page.count("<table") == page.count('<div class="table"><table') > 3
 
 
 def test_nothing_of_a_row_can_act_on_the_page(filled: Bench) -> None:

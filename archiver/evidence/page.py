@@ -11,13 +11,17 @@ from archiver.logs import canonical
 
 _HEAD = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
 <title>{title}</title>
 <style>
 body {{ font: 14px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; color: #1b1f24 }}
 table {{ border-collapse: collapse; width: 100%; margin: .5rem 0 2rem }}
 th, td {{ border-bottom: 1px solid #d8dee4; padding: .3rem .6rem; text-align: left; vertical-align: top }}
-td {{ overflow-wrap: anywhere }} th {{ white-space: nowrap }}
+th {{ white-space: nowrap }} .table {{ overflow-x: auto }}
+h1, .text {{ overflow-wrap: anywhere }} .text {{ min-width: 16rem }}
+@media (max-width: 40rem) {{ body {{ margin: 1rem auto }} .pairs th {{ white-space: normal }} }}
+@media print {{ .table {{ overflow: visible }} .text {{ min-width: 0 }} td {{ overflow-wrap: anywhere }} }}
 .failed {{ color: #b42318; font-weight: 600 }} .note {{ color: #57606a }} code {{ font-size: 12px }}
 </style></head><body>
 """
@@ -43,6 +47,8 @@ _TIMES = (
     ("source_line_count", "Lines the Integrator counted"),
 )
 
+
+_TEXTS = ("message", "fields")  # columns that need room; words that are longer than that are broken
 
 _CHECKING = """<h2>Checking</h2><p><code>sha256sum -c SHA256SUMS</code> in the unpacked folder proves that nothing of
 it was changed since it was written. The SHA-256 of a file above is that of the file as it was fetched, unless its row
@@ -106,7 +112,7 @@ def _text(value: Any) -> str:
 
 def _pairs(pairs: Iterable[tuple[str, Any]]) -> str:
     rows = "".join(f"<tr><th>{escape(label)}</th><td>{_text(value)}</td></tr>" for label, value in pairs)
-    return f"<table>{rows}</table>"
+    return f'<div class="table"><table class="pairs">{rows}</table></div>'
 
 
 def _table(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
@@ -117,8 +123,10 @@ def _table(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
         "<tr>" + "".join(f"<td{_class(name, row.get(name))}>{_text(row.get(name))}</td>" for name in names) + "</tr>"
         for row in rows
     )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="table"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _class(name: str, value: Any) -> str:
-    return ' class="failed"' if name in ("status", "outcome") and value in ("failed", "missing", "unreadable") else ""
+    if name in ("status", "outcome") and value in ("failed", "missing", "unreadable"):
+        return ' class="failed"'
+    return ' class="text"' if name in _TEXTS else ""

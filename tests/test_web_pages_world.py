@@ -262,6 +262,9 @@ def test_the_board_says_both_that_a_run_failed_and_that_nothing_is_archived(site
     assert re.findall(r'<span class="state \w+">([^<]*)', row) == ["Failed", "Not archived now"]
     assert row.count('<small class="why">') == 2, "what the run says, and why nothing is archived"
     assert "Not archived now" not in _on_the_board(site, 1)
+    page = site.get("/").text
+    troubled = len(re.findall(r'<tr class="is-(?:failed|stale|unreachable)"', page))
+    assert f"{troubled} of 3 {'needs' if troubled == 1 else 'need'} attention" in page
 
 
 def _polls(url: str) -> tuple[bool, bool]:
@@ -553,7 +556,7 @@ def test_errors_by_day_add_up(site: Site) -> None:
 
 def test_the_archive_page_names_what_is_missing(site: Site) -> None:
     page = site.get("/archive?since=1y").text
-    assert "1 of 3 are not well" in page
+    assert "1 of 3 is not well" in page
     assert page.count('class="cover"') == 3
     assert page.count('class="gap" x=') == 1
     assert page.count('class="covered" x=') == 3

@@ -177,11 +177,14 @@ def phone(visit: Visit, paths: dict[str, str]) -> None:
         assert wide <= PHONE["width"], f"{name} is {wide} pixels wide"
         visit.check_access(f"{name}, phone")
         visit.photograph(f"{name}-phone")
-    check_cards(visit)
+    check_cards(visit, paths)
 
 
-def check_cards(visit: Visit) -> None:
-    """What went wrong with a step stands in the step's card, as wide as that."""
+def check_cards(visit: Visit, paths: dict[str, str]) -> None:
+    """No label stands alone; what went wrong with a step stands in the step's card, as wide as that."""
+    visit.go(paths["flow"].partition("?")[0])
+    for cell in visit.page.locator("td[data-label]:empty").all():
+        expect(cell).to_be_hidden()
     visit.go("/search?q=status%3Dfailed")
     for run in visit.page.locator("td[data-label='Run'] a").evaluate_all("all => all.map(one => one.pathname)"):
         visit.go(run)

@@ -13,7 +13,9 @@ import psycopg
 import pytest
 import requests
 
+from archiver.queries.board import Bar
 from archiver.store import connect, migrate
+from archiver.web.pages.flows import drawn
 from archiver.web.pages.words import ago, clean, number, span, until
 from tests.conftest import new_database
 from tests.replay import TOKEN, replaying
@@ -104,6 +106,12 @@ def test_the_board_has_problems_first_in_words(url: str, session: requests.Sessi
     assert "3 of 5 need attention" in text
     assert text.count("<svg") == 5
     assert text.count('class="bad" x=') == 1
+
+
+def test_what_failed_at_once_is_seen() -> None:
+    bars = drawn([Bar(2, 100.0, 1), Bar(3, 0.1, 2), Bar(2, 0.1, 3), Bar(3, 50.0, 4)])
+    assert [bar.height for bar in bars] == [28.0, 8.0, 2.0, 14.0]
+    assert all(bar.y + bar.height == 28.0 for bar in bars)
 
 
 class Tags(HTMLParser):

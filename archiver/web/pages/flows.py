@@ -28,6 +28,7 @@ WORDS = {
 
 HEIGHT = 28
 STEP = 5
+FAILED = 8.0  # what failed at once is seen, too
 
 
 class Drawn(NamedTuple):
@@ -70,12 +71,13 @@ def board(room: Room, request: Request) -> Response:
 
 
 def drawn(bars: Sequence[Bar]) -> list[Drawn]:
-    """The latest runs as bars, the newest at the right; the longest fills the height."""
+    """The latest runs as bars, the newest at the right; the longest fills the height, and what failed some of it."""
     longest = max((bar.seconds or 0.0 for bar in bars), default=0.0) or 1.0
     shift = (RECENT - len(bars)) * STEP
     picture = []
     for place, bar in enumerate(bars):
-        height = max(2.0, round(HEIGHT * min((bar.seconds or 0.0) / longest, 1.0), 1))
         kind = KINDS.get(bar.status, "going")
+        least = FAILED if kind == "bad" else 2.0
+        height = max(least, round(HEIGHT * min((bar.seconds or 0.0) / longest, 1.0), 1))
         picture.append(Drawn(shift + place * STEP, HEIGHT - height, height, kind, bar.seconds, bar.log_id))
     return picture

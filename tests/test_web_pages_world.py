@@ -345,6 +345,20 @@ def test_kinds_of_errors_are_counted_in_the_period_alone(site: Site) -> None:
         assert [int(n) for n in shown] == [row["occurrences"] for row in rows[:8]]
 
 
+def test_a_chosen_period_is_named_beside_the_others(site: Site) -> None:
+    chosen = '<a href="/flows/1?status=failed" aria-current="true" title="Without this period">'
+    for query, named in (
+        ("since=2026-01-02T03:04:05Z&until=2026-02-01", ["2026-01-02 03:04:05", "2026-02-02 00:00:00"]),
+        ("since=all&until=2026-02-01", ["2026-02-02 00:00:00"]),
+        ("since=2026-01-01", ["2026-01-01 00:00:00"]),
+    ):
+        page = site.get(f"/flows/1?status=failed&{query}").text
+        assert re.findall(r">([^<]*)</time>", page.partition(chosen)[2].partition("</a>")[0]) == named
+    for query in ("", "since=7d", "since=all", "since=soon"):
+        page = site.get(f"/flows/1?status=failed&{query}", 400 if "soon" in query else 200).text
+        assert "Without this period" not in page
+
+
 def test_pages_of_runs_have_each_run_once(site: Site) -> None:
     engine = connect(site.database)
     with reading(engine) as reader:

@@ -59,6 +59,7 @@ def flow(room: Room, request: Request) -> Response:
         asked=asked,
         wrong=wrong,
         flow=one,
+        chosen=None if wrong else (which.since, which.until),
         period=asked.text("since", PERIOD),
         periods=PERIODS,
         statuses=tuple(STATUSES),

@@ -462,6 +462,12 @@ def test_from_the_board_to_what_the_other_side_answered(site: Site) -> None:
         document = json.loads(opened.read(opened.namelist()[0]))
     text = site.text(f"{run}/line/{line_id}")
     assert "Response body" in text
+    fingerprint, kind = site.ask(
+        "SELECT g.fingerprint, g.error_class FROM reporting.error_group g JOIN reporting.line l"
+        f" ON l.flow_key = g.flow_key AND l.error_fingerprint = g.fingerprint WHERE l.log_id = {line_id}"
+    )[0]
+    named = f'href="/errors/{flow_key}/{fingerprint}">{kind.replace("_", " ").capitalize()}</a>'
+    assert named in site.get(f"{run}/line/{line_id}").text
     for message in [one["message"] for one in document["errors"]]:
         assert message in text
     assert site.get(f"{run}/line/{line_id}/download").content == base64.b64decode(sent)

@@ -13,6 +13,7 @@ from archiver.logs import dump_exact, load_exact
 from archiver.logs.exact import holdable, unpack
 from archiver.queries import LOG_TYPES, Criterion, Json, NotSearched, replay
 from archiver.queries.details import OUTCOMES
+from archiver.queries.error_story import kind_named
 from archiver.queries.names import LARGEST_ID
 from archiver.queries.one_log import SHOWN, LogFile, file_of, log_of
 from archiver.web.errors import NotThere
@@ -47,6 +48,7 @@ def log(room: Room, request: Request) -> Response:
         if row is None:
             raise NotThere(f"This run has no {log_type[:20]} log {log_id}; its page lists what it has.")
         file = file_of(reader, flow.flow_key, log_type, log_id)
+        error = kind_named(reader, flow.flow_key, row["error_fingerprint"]) if row["error_fingerprint"] else None
     fields = fields_of(row.get("fields"))
     if form == "json":
         whole = {**row, "fields": Json(row["fields"])} if "fields" in row else row
@@ -68,6 +70,7 @@ def log(room: Room, request: Request) -> Response:
         fields=fields,
         file=file,
         why=why_not(file),
+        error=error,
         bodies=bodies_of(document),
         tree=tree_of(document) if document is not None else None,
     )

@@ -138,13 +138,13 @@ def test_wrong_filters_are_named(query: str) -> None:
 
 
 def test_what_a_form_shows_again_says_what_is_wrong() -> None:
-    def read() -> float | None:
-        return asked("shortest=quick").seconds("shortest")
+    def read(text: str = "quick") -> float:
+        return asked(f"shortest={text}").seconds("shortest") or 0.0
 
     instead, wrong = attempt(read, 1.0, ("shortest",))
     assert wrong is not None
     assert (instead, wrong.field) == (1.0, "shortest")
-    assert attempt(lambda: asked("shortest=2m").seconds("shortest"), 1.0, ("shortest",)) == (120.0, None)
+    assert attempt(lambda: read("2m"), 1.0, ("shortest",)) == (120.0, None)
     with pytest.raises(WrongQuestion):
         attempt(read, 1.0, ())
 

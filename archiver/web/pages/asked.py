@@ -20,6 +20,7 @@ EVER = "all"  # the word for a period without a beginning
 MOST_WORDS = 10  # of a search
 LARGEST_KEY = 2**31 - 1  # of a flow
 
+Period = tuple[datetime | None, datetime | None]  # the first moment that counts, and the first that does not
 Meant = TypeVar("Meant")
 
 _SPAN = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s?(ms|s|m|min|h)?", re.ASCII)
@@ -53,7 +54,7 @@ class Asked:
             raise WrongQuestion(f"{name}: {value[:40]!r} is none of {', '.join(known)}.", name)
         return value
 
-    def period(self, default: str = EVER) -> tuple[datetime | None, datetime | None]:
+    def period(self, default: str = EVER) -> Period:
         """What `since` and `until` mean; dates without a zone are in UTC. There is time between the two."""
         since, until = self.text("since", default), self.text("until")
         first = None if since == EVER else self._moment("since", since, end=False)

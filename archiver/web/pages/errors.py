@@ -31,7 +31,7 @@ from archiver.queries.spreadsheet import plain
 from archiver.web.errors import NotThere
 from archiver.web.pages import tables
 from archiver.web.pages.answers import page
-from archiver.web.pages.asked import Asked, attempt, flow_asked, word_of
+from archiver.web.pages.asked import Asked, Period, attempt, flow_asked, word_of
 from archiver.web.pages.flow import PERIOD, PERIODS, flow_of
 from archiver.web.room import Room
 
@@ -58,7 +58,8 @@ def errors(room: Room, request: Request) -> Response:
     now = room.clock()
     asked = Asked(request, now)
     form = tables.format_of(asked)
-    (since, until), wrong = attempt(lambda: asked.period(PERIOD), (None, None), () if form else ("since", "until"))
+    ever: Period = (None, None)
+    (since, until), wrong = attempt(lambda: asked.period(PERIOD), ever, () if form else ("since", "until"))
     kind = asked.word("class", CLASSES)
     with room.reading() as reader:
         known = flows(reader)

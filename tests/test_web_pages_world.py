@@ -579,6 +579,7 @@ def test_the_archive_page_names_what_is_missing(site: Site) -> None:
     assert "1 of 3 is not well" in page
     assert page.count('class="cover"') == 3
     assert page.count('class="gap" x=') == 1
+    assert 'data-label="Kind">Failing<' in page, "as `archiver gaps` calls it"
     assert page.count('class="covered" x=') == 3
     assert len(site.rows("/archive?format=json&table=passes&passes=failed")) == 1
     conditions = {row["flow_name"]: row["condition"] for row in site.rows("/archive?format=json")}

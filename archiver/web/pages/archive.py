@@ -10,7 +10,7 @@ from typing import NamedTuple
 from starlette.requests import Request
 from starlette.responses import Response
 
-from archiver.queries import Reader, Row, flows, gaps, health_columns
+from archiver.queries import KINDS_OF_GAPS, Reader, Row, flows, gaps, health_columns
 from archiver.queries.standing import Span, Standing, passes, standing
 from archiver.web.pages import tables
 from archiver.web.pages.answers import page
@@ -68,6 +68,7 @@ def archive(room: Room, request: Request) -> Response:
         is_failed=is_failed,
         chosen=key,
         missing=missing[:MISSING],
+        kinds_of_gaps=KINDS_OF_GAPS,
         is_more_missing=len(missing) > MISSING,
         first=first,
         axis=AXIS,

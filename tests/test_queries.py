@@ -246,8 +246,8 @@ def test_whatever_answers_with_rows_is_run(engine: Engine, statement: str) -> No
     [
         ("DELETE FROM archive.run RETURNING 1", "only reading"),
         ("WITH gone AS (DELETE FROM archive.run RETURNING 1) SELECT * FROM gone", "data-modifying"),
-        ("SELECT 1; COMMIT; DROP TABLE archive.run", "multiple commands"),
-        ("SHOW TimeZone; COMMIT; DROP TABLE archive.run", "multiple commands"),
+        ("SELECT 1; COMMIT; DROP TABLE archive.run", "one statement at a time"),
+        ("SHOW TimeZone; COMMIT; DROP TABLE archive.run", "one statement at a time"),
         ("DO $$ BEGIN COMMIT; DELETE FROM archive.run; END $$", "transaction"),
         ("SELECT set_config('transaction_read_only', 'off', true)", "read-write"),
         ("SET TRANSACTION READ WRITE", "read-write"),

@@ -102,6 +102,13 @@ def how_it_stands(story: Story) -> dict[str, tuple[int, bool]]:
     return {name: (failures, refused) for name, failures, refused in rows}
 
 
+def taken_over(story: Story) -> list[list[str]]:
+    """The integrators that each configuration changed. One that was read as its file came, between two looks, is read
+    once more, and changes nothing then."""
+    found = [one["integrators"] for one in events(story, "configuration taken over")]
+    return [integrators for integrators in found if integrators]
+
+
 def test_secrets_rotate_under_a_daemon(both: Both) -> None:
     """After a 401, before one, and in the middle of a file that is not there: the other Integrator notices nothing."""
     story, prod, dev = both.story, both.story.server, both.dev
@@ -116,7 +123,7 @@ def test_secrets_rotate_under_a_daemon(both: Both) -> None:
         both.project("..v2", "p-2")
         wait_for(lambda: how_it_stands(story)["prod"] == (0, False))
         both.goes_on(prod)
-        assert events(story, "configuration taken over")[-1]["integrators"] == ["prod"]
+        assert taken_over(story)[-1] == ["prod"]
         assert (prod.logins, dev.logins) == (3, 1)
 
         (story.folder / "credentials/dev").unlink()  # systemd puts another in its place
@@ -126,7 +133,7 @@ def test_secrets_rotate_under_a_daemon(both: Both) -> None:
         (story.folder / "credentials/dev").write_text("d-2\n")
         wait_for(lambda: dev.logins == 2)  # at once: the new secret is used, and the old token no longer
         both.goes_on(dev)
-        assert events(story, "configuration taken over")[-1]["integrators"] == ["dev"]
+        assert taken_over(story)[-1] == ["dev"]
         assert how_it_stands(story) == {"prod": (0, False), "dev": (0, False)}
         assert (prod.logins, dev.logins) == (3, 2)
         assert stop(process) < 10

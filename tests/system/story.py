@@ -78,7 +78,7 @@ class Story:
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         """The archiver as a process of its own, with an empty HOME."""
         command = [sys.executable, "-m", "archiver", "--config", str(self.folder / "config.yaml"), *arguments]
-        env = {name: value for name, value in os.environ.items() if not name.startswith("ARCHIVER_")}
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("ARCHIVER_", "COLUMNS"))}
         home = self.folder / "home"
         home.mkdir(exist_ok=True)
         return subprocess.Popen(

@@ -141,10 +141,12 @@ def test_a_dump_that_cannot_be_written_is_refused_before_any_work(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     nowhere = tmp_path / "nowhere" / "archive.dump"
-    for file, why in ((tmp_path, "cannot be written: it is a folder"), (nowhere, "cannot be written: No such file")):
+    (tmp_path / "taken.part").mkdir()
+    taken = tmp_path / "taken"
+    for file, why in ((tmp_path, f"{tmp_path} is"), (taken, f"{taken}.part is"), (nowhere, "No such file")):
         assert cli.main(["db", "dump", str(file)]) == 2
-        assert f"{file} {why}" in capsys.readouterr().err
-    assert not [*tmp_path.iterdir()]
+        assert f"{file} cannot be written: {why}" in capsys.readouterr().err
+    assert [*tmp_path.iterdir()] == [tmp_path / "taken.part"]
 
 
 def test_a_refused_login_is_told_with_status_2(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

@@ -221,6 +221,8 @@ def test_search_for_people(archiver: Callable[..., Said]) -> None:
     [
         (("skuu=A-1",), 0, "did you mean sku?"),
         (("zzzz=1",), 0, "no line has a field called zzzz"),
+        (("SKU=A-1",), 0, "did you mean sku?"),
+        (("status:", "failed"), 0, "did you mean status=failed?"),
         (("row_num=99",), 0, "no lines"),
         ((), 2, "say what to look for"),
         (("created_at=2025-03-01",), 2, "--since and --until"),

@@ -13,11 +13,10 @@ from starlette.requests import Request
 
 from archiver.cli.output import write_rows
 from archiver.logs import load_exact
-from archiver.queries import Criterion, Json
+from archiver.queries import Criterion, Json, meant
 from archiver.web.errors import WrongQuestion
 from archiver.web.pages.asked import Asked, attempt, criteria_of, word_of
 from archiver.web.pages.document import NODES, Node, bodies_of, indented_json, indented_xml, readable, tree_of
-from archiver.web.pages.search import meant
 from archiver.web.pages.tables import csv_text, json_bytes
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -80,9 +80,10 @@ def dump(
 @contextmanager
 def _part_of(file: Path) -> Iterator[Path]:
     """Where a file is written until all of it is there. Raises WrongCall, before any work, where it cannot be."""
-    if file.is_dir():
-        raise WrongCall(f"{file} cannot be written: it is a folder")
     part = file.with_name(f"{file.name}.part")
+    for one in (file, part):
+        if one.is_dir():
+            raise WrongCall(f"{file} cannot be written: {one} is a folder")
     try:
         part.touch()
     except OSError as exc:

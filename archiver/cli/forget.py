@@ -20,8 +20,8 @@ erasing = typer.Typer()
 # What has the value, by its name for programs, and how it is headed for people.
 KINDS = {
     "lines": "LINES",
-    "runs": "RUNS, MASKED",
-    "steps": "STEPS, MASKED",
+    "runs": "RUNS",
+    "steps": "STEPS",
     "details": "FILES",
     "quarantined": "QUARANTINED",
 }
@@ -78,7 +78,7 @@ def _print(found: Sequence[Found], names: Mapping[int, str], *, erased: bool, as
     if not rows:
         output.say("nothing in the archive has this value in this field")
         return
-    columns = [Column("FLOW"), *(Column(name, right=True, keep=True) for name in KINDS.values())]
+    columns = [Column("FLOW", keep=True), *(Column(name, right=True, keep=True) for name in KINDS.values())]
     output.print_table(
         columns,
         [[str(row["flow_name"]), *(words.number(int(str(row[kind]))) for kind in KINDS)] for row in rows],
@@ -87,4 +87,6 @@ def _print(found: Sequence[Found], names: Mapping[int, str], *, erased: bool, as
     if erased:
         output.say("erased; in runs and steps the field is masked. Backups and exports made before still have it.")
     else:
-        output.say("nothing is erased yet: the same with --yes does it, and cannot be undone")
+        output.say(
+            "nothing is erased yet: the same with --yes does it, and cannot be undone; runs and steps are masked"
+        )

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
-import shlex
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -29,7 +26,6 @@ EXACTLY = (
     "values are compared whole and exactly, and case counts; `archiver errors` lists what fails by its messages, and"
     " `archiver sql` finds a word of one: … FROM line WHERE message ILIKE '%word%'"
 )
-_PAIR = re.compile(r"([^\s=:]+)\s*[=:]\s*(\S+)")  # as people write one who do not know how it is written here
 
 Words = Annotated[
     list[str] | None,
@@ -226,17 +222,17 @@ def _say_nothing(reader: Reader, which: Search, asked: Sequence[str]) -> None:
 
 def _slips(which: Search, asked: Sequence[str], names: Collection[str]) -> Iterator[str]:
     """Names that no line has, and a pair that is no FIELD=VALUE as it was written."""
-    pair = _PAIR.fullmatch(" ".join(asked))
-    if pair and pair[1] in names and [f"{pair[1]}={pair[2]}"] != list(asked):
-        word = shlex.quote(f"{pair[1]}={pair[2]}")
-        yield f"did you mean {words.clean(word)}? A field and its value are one word, with = and no blanks between"
+    from archiver.queries import meant, nearest
+
+    if better := meant(" ".join(asked), names):
+        yield f"did you mean {words.clean(better)}? A field and its value are one word, with = and no blanks between"
         return
     for criterion in which.criteria:
         field = criterion.field
         if field is None or field in names or criterion.has_column:
             continue
-        near = get_close_matches(field, names, 1)
-        hint = f"; did you mean {words.clean(near[0])}?" if near else ""
+        near = nearest(field, names)
+        hint = f"; did you mean {words.clean(near)}?" if near else ""
         yield f"no line has a field called {words.clean(field)}{hint}"
 
 

@@ -28,6 +28,7 @@ from archiver.queries.reader import Json, Reader, Row, Value, reading
 from archiver.queries.revision import revision
 from archiver.queries.runs import RunFilter, details_of, lines_of, run, runs, runs_named, steps_of
 from archiver.queries.search import Search, field_names, search
+from archiver.queries.slips import meant, nearest
 from archiver.queries.statement import StatementRefused, statement
 
 __all__ = [
@@ -66,7 +67,9 @@ __all__ = [
     "judge",
     "key_of",
     "lines_of",
+    "meant",
     "month_statement",
+    "nearest",
     "pruned_statement",
     "rate_shares",
     "raw_of",

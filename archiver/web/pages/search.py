@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from contextlib import suppress
 from datetime import datetime
-from difflib import get_close_matches
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -14,14 +11,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from archiver.queries import (
-    Criterion,
     FlowRow,
-    NotSearched,
     Row,
     Search,
     field_names,
     flows,
     history,
+    meant,
+    nearest,
     search,
     view_columns,
 )
@@ -153,31 +150,7 @@ def _advice(asked: Asked, which: Search, names: list[str]) -> dict[str, Any]:
 def _hints(which: Search, names: list[str]) -> list[tuple[str, str]]:
     """Names that no line has, and the nearest that some have."""
     fields = [one.field for one in which.criteria if one.field is not None and not one.has_column]
-    return [(name, _nearest(name, names)) for name in fields if name not in names]
-
-
-def _nearest(name: str, names: list[str]) -> str:
-    known = {one.lower(): one for one in names}
-    return next((known[one] for one in get_close_matches(name.lower(), known, 1)), "")
-
-
-_ALMOST = re.compile(r'(?<!\S)([^\s"=:]+)(?:\s+=\s*|=\s+|\s*:\s*)(?=\S)')
-
-
-def meant(text: str, names: list[str]) -> str:
-    """`sku = X` and `sku: X` as FIELD=VALUE; nothing where no field is named like that."""
-
-    def written(found: re.Match[str]) -> str:
-        return f"{found[1]}=" if _is_field(found[1], names) else found[0]
-
-    better = _ALMOST.sub(written, text)
-    return better if better != text else ""
-
-
-def _is_field(name: str, names: list[str]) -> bool:
-    with suppress(NotSearched):
-        return name in names or Criterion(name, "").has_column
-    return False
+    return [(name, nearest(name, names)) for name in fields if name not in names]
 
 
 def _standings(lines: list[Row]) -> list[Standing]:

@@ -25,35 +25,39 @@
       const moment = new Date(field.dataset.moment);
       if (!field.dataset.moment || Number.isNaN(moment.valueOf()) || field.dataset.local) continue;
       field.value = written(moment) + (/\.\d+/.exec(field.dataset.moment) || "");
-      field.dataset.local = "yes";
+      field.dataset.local = field.value;
     }
     for (const one of root.querySelectorAll("[data-utc]")) one.hidden = true;
   };
-  const WRITTEN = /^(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(\.\d{1,6})?)?)?$/;
-  const DAYS = { today: 0, yesterday: 1 };
+  const WRITTEN = /^(\d{4})-?(\d\d)-?(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(\.\d+)?)?)?$/i;
+  const DAYS = new Map([["today", 0], ["yesterday", -1]]);
   const exact = (moment, fraction) => {
     const minutes = -moment.getTimezoneOffset();
     const offset = `${pad(Math.floor(Math.abs(minutes) / 60))}:${pad(Math.abs(minutes) % 60)}`;
     return `${written(moment).replace(" ", "T")}${fraction || ""}${minutes < 0 ? "-" : "+"}${offset}`;
   };
+  // A day ends where the next one begins, which is not midnight in every zone.
+  const day = (year, month, date, isEnd) => new Date(year, month, Number(date) + (isEnd ? 1 : 0));
   const sent = (text, isEnd) => {
     const now = new Date();
-    if (text in DAYS) {
-      return exact(new Date(now.getFullYear(), now.getMonth(), now.getDate() - DAYS[text] + (isEnd ? 1 : 0)));
-    }
+    const back = DAYS.get(text.toLowerCase());
+    if (back !== undefined) return exact(day(now.getFullYear(), now.getMonth(), now.getDate() + back, isEnd));
     const found = WRITTEN.exec(text);
     if (!found) return text;
-    const [, year, month, day, hour, minute, second, fraction] = found;
-    const moment = new Date(year, month - 1, day, hour || 0, minute || 0, second || 0);
+    const [, year, month, date, hour, minute, second, fraction] = found;
     // What is no date is the server's to refuse.
-    if (!written(moment).startsWith(`${year}-${month}-${day}`) || minute > 59 || second > 59) return text;
-    if (isEnd && hour === undefined) moment.setDate(moment.getDate() + 1);
-    return exact(moment, fraction);
+    if (!written(day(year, month - 1, date)).startsWith(`${year}-${month}-${date}`)) return text;
+    if (hour === undefined) return exact(day(year, month - 1, date, isEnd));
+    if (hour > 23 || minute > 59 || second > 59) return text;
+    return exact(new Date(year, month - 1, date, hour, minute, second || 0), fraction);
   };
   document.addEventListener("formdata", (event) => {
     for (const name of ["since", "until"]) {
       const text = event.formData.get(name);
-      if (text) event.formData.set(name, sent(text.trim(), name === "until"));
+      if (!text) continue;
+      const { local, moment } = event.target.elements[name]?.dataset || {};
+      // Untouched, it is the moment that it was: the hour that comes twice a year has two of them.
+      event.formData.set(name, text === local ? moment : sent(text.trim(), name === "until"));
     }
   });
 

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -247,6 +248,9 @@ def zones(visit: Visit, paths: dict[str, str]) -> None:
     page.go_back()
     expect(page.get_by_role("alert")).to_be_visible()
     assert page.input_value("#f-since") == "2026-02-30"
+    refused = [one for one in visit.complaints if "status of 400" in one]
+    assert refused, "which the browser says of it"
+    visit.complaints = [one for one in visit.complaints if one not in refused]
 
 
 def odd_days(visit: Visit) -> None:
@@ -254,7 +258,7 @@ def odd_days(visit: Visit) -> None:
     page = visit.page
     visit.go("/search?q=x&since=2026-04-04T23:30:00-04:00")
     assert page.input_value("#f-since") == "2026-04-04 23:30:00"
-    assert sent(page)["since"] == "2026-04-04T23:30:00-04:00"
+    assert datetime.fromisoformat(sent(page)["since"]) == datetime(2026, 4, 5, 3, 30, tzinfo=UTC)
     assert sent(page, "2026-09-06", "2026-09-06") == {
         "since": "2026-09-06T01:00:00-03:00",
         "until": "2026-09-07T00:00:00-03:00",

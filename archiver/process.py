@@ -1,11 +1,14 @@
-"""What a process that serves for long asks of the system for itself."""
+"""What a process asks of the system for itself."""
 
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import resource
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 _ARENAS = 2
 _M_ARENA_MAX = -8  # of glibc's <malloc.h>
@@ -33,3 +36,20 @@ def many_files() -> None:
     if soft != hard:
         with suppress(OSError, ValueError):  # macOS says "unlimited" and means less
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+@contextmanager
+def alone(lock: Path) -> Iterator[bool]:
+    """Hold the lock of a file, which is made with its folder; False where somebody else has it. The kernel forgets
+    those who die."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)  # a child forked a moment ago may hold a copy

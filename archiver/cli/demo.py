@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shlex
@@ -24,6 +23,7 @@ from archiver.cli.call import WrongCall, call_of
 from archiver.cli.operate import print_reports, progress_shown, stoppable
 from archiver.cli.options import OPERATE, examples
 from archiver.cli.output import Column
+from archiver.process import alone
 
 if TYPE_CHECKING:
     from archiver.config import Config
@@ -87,19 +87,11 @@ def demo(
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """The folder's only demo: a second one would put its own Integrator's address in the configuration, and a daemon at
-    work takes that over. Raises WrongCall where one lives; the kernel forgets those who die."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise WrongCall(
-                f"a demo is already at work in {folder}: end it first, or give another folder with --dir"
-            ) from None
-        try:
-            yield
-        finally:
-            fcntl.flock(file, fcntl.LOCK_UN)  # a child forked a moment ago may hold a copy
+    work takes that over. Raises WrongCall where one lives."""
+    with alone(folder / "lock") as is_alone:
+        if not is_alone:
+            raise WrongCall(f"a demo is already at work in {folder}: end it first, or give another folder with --dir")
+        yield
 
 
 @contextmanager

@@ -5,7 +5,6 @@ Names are relative, with slashes. What begins with `_` is no data: readers of Pa
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
@@ -15,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol
 
 from archiver.errors import OperatorError
+from archiver.process import alone
 
 CHUNK = 1 << 20
 
@@ -129,14 +129,9 @@ class Folder:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Two exports into one folder would take each other's files for leftovers."""
-        self._path.mkdir(parents=True, exist_ok=True)
-        with (self._path / "_lock").open("ab") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ExportRefused(
-                    f"another export is writing to {self}: wait for it, or name another folder"
-                ) from None
+        with alone(self._path / "_lock") as is_alone:
+            if not is_alone:
+                raise ExportRefused(f"another export is writing to {self}: wait for it, or name another folder")
             yield
 
     def size(self, name: str) -> int | None:
